@@ -1,0 +1,145 @@
+#include "fettle/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "fettle/base/error.h"
+
+namespace fettle {
+namespace fs = std::filesystem;
+namespace {
+
+struct Descriptor {
+  int fd = -1;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+// O_NONBLOCK keeps a FIFO from blocking the open; fstat then refuses it.
+uint64_t open_regular(const fs::path& path, Descriptor& file) {
+  file.fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file.fd < 0) {
+    if (errno == ENOENT) fail_input("{}: no such file", path.string());
+    fail_input("{}: cannot open: {}", path.string(), std::strerror(errno));
+  }
+  struct stat info;
+  if (::fstat(file.fd, &info) != 0) fail_input("{}: cannot stat: {}", path.string(), std::strerror(errno));
+  if (!S_ISREG(info.st_mode))
+    fail_input("{}: is {}, expected a regular file", path.string(), S_ISDIR(info.st_mode) ? "a folder" : "a special file");
+  return static_cast<uint64_t>(info.st_size);
+}
+
+void sync_folder(const fs::path& folder) {
+  Descriptor dir;
+  dir.fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (dir.fd >= 0) ::fsync(dir.fd);
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path, uint64_t max_bytes) {
+  Descriptor file;
+  uint64_t size = open_regular(path, file);
+  if (size > max_bytes) fail_input("{}: {} bytes, above the limit of {}", path.string(), size, max_bytes);
+  std::string text;
+  text.reserve(size);
+  // Files under /proc say size 0, so the end is where read() says it is.
+  char buffer[1 << 16];
+  while (true) {
+    ssize_t n = ::read(file.fd, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_input("{}: read error: {}", path.string(), std::strerror(errno));
+    if (n == 0) break;
+    text.append(buffer, static_cast<size_t>(n));
+    if (text.size() > max_bytes) fail_input("{}: above the limit of {} bytes", path.string(), max_bytes);
+  }
+  return text;
+}
+
+struct MappedFile::State {
+  fs::path path;
+  void* data = nullptr;
+  size_t size = 0;
+  ~State() {
+    if (data) ::munmap(data, size);
+  }
+};
+
+MappedFile::MappedFile(const fs::path& path) : state_(std::make_shared<State>()) {
+  Descriptor file;
+  state_->path = path;
+  state_->size = open_regular(path, file);
+  if (state_->size == 0) return;
+  void* data = ::mmap(nullptr, state_->size, PROT_READ, MAP_PRIVATE, file.fd, 0);
+  if (data == MAP_FAILED) {
+    fail_resources("{}: cannot map {} bytes: {}", path.string(), std::exchange(state_->size, 0), std::strerror(errno));
+  }
+  state_->data = data;
+}
+std::span<const std::byte> MappedFile::bytes() const {
+  if (!state_) return {};
+  return {static_cast<const std::byte*>(state_->data), state_->size};
+}
+const fs::path& MappedFile::path() const {
+  FETTLE_CHECK(state_, "no file is mapped");
+  return state_->path;
+}
+
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  temporary_ = path_;
+  temporary_ += fmt::format(".{}.tmp", ::getpid());
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail_resources("{}: cannot create: {}", temporary_.string(), std::strerror(errno));
+}
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
+  }
+}
+void AtomicFile::write(std::span<const std::byte> data) {
+  const std::byte* at = data.data();
+  size_t left = data.size();
+  while (left > 0) {
+    ssize_t n = ::write(fd_, at, std::min<size_t>(left, size_t{1} << 30));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_resources("{}: write failed: {}", path_.string(), std::strerror(errno));
+    at += n;
+    left -= static_cast<size_t>(n);
+  }
+}
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) fail_resources("{}: fsync failed: {}", path_.string(), std::strerror(errno));
+  int fd = std::exchange(fd_, -1);
+  if (::close(fd) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    int cause = errno;
+    ::unlink(temporary_.c_str());
+    fail_resources("{}: cannot finish writing: {}", path_.string(), std::strerror(cause));
+  }
+  sync_folder(path_.parent_path());
+}
+
+void write_file_atomically(const fs::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+bool is_contained_path(std::string_view name) {
+  if (name.empty() || name.find('\0') != name.npos) return false;
+  fs::path path{std::string(name)};
+  if (path.is_absolute()) return false;
+  for (const fs::path& part : path)
+    if (part == "..") return false;
+  return true;
+}
+
+}  // namespace fettle
