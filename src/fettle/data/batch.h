@@ -1,0 +1,22 @@
+// What the trainer feeds to a model.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace fettle {
+
+inline constexpr int32_t kIgnoreLabel = -100;
+
+/// Tokens and labels of one row after templates and truncation. labels.size() == ids.size(); labels are NOT shifted and
+/// kIgnoreLabel where nothing is learned.
+struct Example {
+  std::vector<int32_t> ids;
+  std::vector<int32_t> labels;
+  int64_t labelled() const {
+    int64_t n = 0;
+    for (int32_t label : labels) n += label != kIgnoreLabel;
+    return n;
+  }
+};
+
+}  // namespace fettle
