@@ -1,0 +1,107 @@
+// Products: a linear with its low-rank terms as one node; dropout.
+#include "fettle/autograd/ops.h"
+#include "fettle/base/error.h"
+
+namespace fettle {
+namespace {
+
+Tensor dropped(const Context& context, const Tensor& x, float p, uint32_t site) {
+  Tensor out = Tensor::empty(x.shape(), x.dtype());
+  context.backend->dropout(x, p, RandomKey{context.seed, RandomUse::kDropout, site, context.step}, out);
+  return out;
+}
+
+Tensor as_matrix(const Tensor& x) {
+  return x.reshape({x.rows(), x.cols()});
+}
+
+// Adds alpha * op(a) op(b) to the gradient of `slot`, in place where the slot owns its tensor.
+void accumulate_product(const Context& context, GradSlot& slot, const Tensor& a, const Tensor& b, bool transpose_b,
+                        const Shape& shape, float alpha = 1.0f) {
+  Tensor target = slot.owned();
+  bool fresh = !target.defined();
+  target = fresh ? Tensor::empty(shape, a.dtype()) : target.reshape(shape);
+  context.backend->matmul({.a = &a, .b = &b, .out = &target, .transpose_b = transpose_b, .alpha = alpha,
+                           .beta = fresh ? 0.0f : 1.0f, .compute = context.compute});
+  if (fresh) slot.accumulate(*context.backend, target);
+}
+
+// gradient += alpha * aᵀ b, for parameter gradients (sums over tokens).
+void accumulate_outer(const Context& context, Parameter& parameter, const Tensor& a, const Tensor& b, float alpha = 1.0f) {
+  Tensor& target = parameter.gradient_buffer();
+  context.backend->matmul({.a = &a, .b = &b, .out = &target, .transpose_a = true, .alpha = alpha, .beta = 1.0f,
+                           .compute = context.compute});
+}
+
+}  // namespace
+
+Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, bool conv1d,
+           const std::vector<LoraTerm>& lora) {
+  int64_t out_features = weight.shape[conv1d ? 1 : 0];
+  Backend& backend = *context.backend;
+  Tensor input = as_matrix(x.value);
+  Tensor y = context.activation({input.rows(), out_features});
+  backend.matmul({.a = &input, .b = &weight.value, .out = &y, .transpose_b = !conv1d,
+                  .bias = bias ? &bias->value : nullptr, .compute = context.compute});
+
+  bool parameters_learn = weight.trainable || (bias && bias->trainable);
+  std::vector<Tensor> projections;  // dropout(x) Aᵀ of each term, kept for dB
+  for (const LoraTerm& term : lora) {
+    parameters_learn = parameters_learn || term.a->trainable || term.b->trainable;
+    bool drops = context.training && term.dropout > 0;
+    Tensor seen = drops ? dropped(context, input, term.dropout, term.site) : input;
+    Tensor projection = context.activation({input.rows(), term.a->shape[0]});
+    backend.matmul({.a = &seen, .b = &term.a->value, .out = &projection, .transpose_b = true, .compute = context.compute});
+    backend.matmul({.a = &projection, .b = &term.b->value, .out = &y, .transpose_b = true, .alpha = term.scale,
+                    .beta = 1.0f, .compute = context.compute});
+    projections.push_back(projection);
+  }
+
+  Var result(y, context.records(x.requires_grad() || parameters_learn));
+  if (!result.slot) return result;
+  context.tape->record([context, x, input, &weight, bias, conv1d, lora, projections, out = result.slot]() mutable {
+    if (!out->defined()) return;
+    Backend& backend = *context.backend;
+    Tensor dy = out->take({input.rows(), weight.shape[conv1d ? 1 : 0]});
+    if (weight.trainable) accumulate_outer(context, weight, conv1d ? input : dy, conv1d ? dy : input);
+    if (bias && bias->trainable) backend.add_column_sums(dy, bias->gradient_buffer());
+    if (x.slot) accumulate_product(context, *x.slot, dy, weight.value, conv1d, input.shape());
+    for (size_t i = 0; i < lora.size(); ++i) {
+      const LoraTerm& term = lora[i];
+      if (term.b->trainable) accumulate_outer(context, *term.b, dy, projections[i], term.scale);
+      if (!x.slot && !term.a->trainable) continue;
+      Tensor dprojection = Tensor::empty(projections[i].shape(), projections[i].dtype());
+      backend.matmul({.a = &dy, .b = &term.b->value, .out = &dprojection, .alpha = term.scale, .compute = context.compute});
+      bool drops = context.training && term.dropout > 0;
+      if (term.a->trainable) {
+        Tensor seen = drops ? dropped(context, input, term.dropout, term.site) : input;
+        accumulate_outer(context, *term.a, dprojection, seen);
+      }
+      if (!x.slot) continue;
+      if (!drops) {
+        accumulate_product(context, *x.slot, dprojection, term.a->value, false, input.shape());
+        continue;
+      }
+      Tensor dseen = Tensor::empty(input.shape(), dy.dtype());
+      backend.matmul({.a = &dprojection, .b = &term.a->value, .out = &dseen, .compute = context.compute});
+      // The mask is its own derivative.
+      RandomKey key{context.seed, RandomUse::kDropout, term.site, context.step};
+      backend.dropout(dseen, term.dropout, key, dseen);
+      x.slot->accumulate(backend, dseen);
+    }
+  });
+  return result;
+}
+
+Var dropout(Context& context, const Var& x, float p, uint32_t site) {
+  if (!context.training || p <= 0) return x;
+  Var result(dropped(context, x.value, p, site), context.records(x.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, x, p, site, out = result.slot] {
+      if (!out->defined()) return;
+      x.slot->accumulate(*context.backend, dropped(context, out->take(x.value.shape()), p, site));
+    });
+  return result;
+}
+
+}  // namespace fettle

@@ -1,0 +1,82 @@
+// Every differentiable op, on one page; forward and backward stand side by side in the .cpp files.
+// T tokens lie in one packed row. Activations have the context's compute dtype.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "fettle/autograd/tape.h"
+
+namespace fettle {
+
+/// Where sequences begin in a packed row, and each token's position. Shared by all layers of a pass.
+struct Packing {
+  std::vector<int32_t> positions;   ///< [T]
+  std::vector<int32_t> cu_seqlens;  ///< [S+1], of queries
+  std::vector<int32_t> cu_keys;     ///< [S+1], of keys; equal to cu_seqlens without a cache
+};
+using PackingRef = std::shared_ptr<const Packing>;
+
+/// cos and sin [max_position, rotary_dim/2], f32.
+struct RotaryTable {
+  Tensor cos, sin;
+};
+
+/// Low-rank update of one linear: y += scale * (dropout(x) Aᵀ) Bᵀ (Hu et al., arXiv 2106.09685). A [r, in], B [out, r].
+struct LoraTerm {
+  Parameter* a = nullptr;
+  Parameter* b = nullptr;
+  float scale = 1.0f;
+  float dropout = 0.0f;
+  uint32_t site = 0;  ///< names the module in the dropout key
+};
+
+/// table[ids]: [T, hidden].
+Var embedding(Context& context, std::shared_ptr<const std::vector<int32_t>> ids, Parameter& table);
+
+/// y = x Wᵀ + bias + the low-rank terms. weight [out, in], or [in, out] when `conv1d` (GPT-2). x [T, in].
+Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, bool conv1d = false,
+           const std::vector<LoraTerm>& lora = {});
+
+Var add(Context& context, const Var& a, const Var& b);
+/// Inverted dropout with a recomputed mask; the identity when not training or p = 0.
+Var dropout(Context& context, const Var& x, float p, uint32_t site);
+
+/// x / sqrt(mean(x²) + eps) * weight over the last dimension (Zhang & Sennrich, arXiv 1910.07467).
+Var rms_norm(Context& context, const Var& x, Parameter& weight, float eps);
+/// {x + delta, rms_norm(x + delta)} in one pass.
+std::pair<Var, Var> add_rms_norm(Context& context, const Var& x, const Var& delta, Parameter& weight, float eps);
+/// (x - mean) / sqrt(var + eps) * weight + bias over the last dimension (Ba et al., arXiv 1607.06450).
+Var layer_norm(Context& context, const Var& x, Parameter& weight, Parameter* bias, float eps);
+
+/// Rotary position embedding, half-split layout (Su et al., arXiv 2104.09864; transformers apply_rotary_pos_emb).
+/// x [T, heads, head_dim].
+Var rotary(Context& context, const Var& x, PackingRef packing, const RotaryTable& table);
+
+struct AttentionOptions {
+  float scale = 0;
+  bool causal = true;
+  int64_t window = 0;
+};
+/// softmax(q kᵀ * scale) v inside each sequence (Dao et al., arXiv 2205.14135, for the blocked form).
+/// q [Tq, heads, head_dim], k, v [Tk, kv_heads, head_dim].
+Var attention(Context& context, const Var& q, const Var& k, const Var& v, PackingRef packing,
+              const AttentionOptions& options);
+
+/// silu(gate) * up (Shazeer, arXiv 2002.05202).
+Var swiglu(Context& context, const Var& gate, const Var& up);
+
+/// Same storage seen with another shape.
+Var reshape(const Var& x, Shape shape);
+
+/// Sum over labelled positions of the cross entropy of head(hidden[t]) against labels[t], head and loss taken chunk by
+/// chunk for labelled rows only: logits never exist whole. Gradients (of grad_scale * the sum) flow at once into the
+/// head's parameters and are kept for `hidden`.
+/// labels: [T], negative where nothing is learned. When `row_losses` is given it receives -log p for each labelled row.
+double linear_cross_entropy(Context& context, const Var& hidden, const std::function<Var(Context&, const Var&)>& head,
+                            int64_t vocab_size, const std::vector<int32_t>& labels, float grad_scale,
+                            bool head_trainable, std::vector<float>* row_losses = nullptr);
+
+}  // namespace fettle
