@@ -1,0 +1,111 @@
+#include "fettle/app/cli.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "fettle/app/commands.h"
+#include "fettle/base/error.h"
+#include "fettle/base/terminal.h"
+
+namespace fettle::app {
+namespace {
+
+constexpr const char* kShortHelp =
+    "fettle fine-tunes language models on this machine.\n"
+    "\n"
+    "  fettle train run.yaml     train as a YAML file says\n"
+    "  fettle chat …             talk to a model, with or without an adapter\n"
+    "  fettle export …           merge an adapter into a full model folder\n"
+    "  fettle doctor             look at this machine\n"
+    "\n"
+    "All commands: fettle --help    One command: fettle COMMAND --help\n";
+
+int report(ExitCode code, std::string_view message) {
+  fmt::print(stderr, "{} {}\n", styled("error:", Style::kRed, stderr), message);
+  return static_cast<int>(code);
+}
+
+// The command word of the line, or "" when there is none: words before it can only be flags.
+std::string_view command_word(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i)
+    if (argv[i][0] != '-') return argv[i];
+  return "";
+}
+
+std::vector<std::string> command_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  return names;
+}
+
+int refuse_unknown_command(std::string_view word, const std::vector<std::string>& names) {
+  const std::string near = nearest(word, names);
+  return report(ExitCode::kUsage,
+                fmt::format("unknown command \"{}\"{}; `fettle --help` lists the commands", printable(word),
+                            near.empty() ? "" : fmt::format(", did you mean `fettle {}`?", near)));
+}
+
+void add_shared_flags(CLI::App& app) {
+  app.set_help_flag("-h,--help", "Print this help");
+  app.add_flag_callback(
+         "-q,--quiet", [] { set_verbosity(Verbosity::kQuiet); }, "Say only warnings and errors")
+      ->group("Output");
+  app.add_flag_callback(
+         "-v,--verbose", [] { set_verbosity(Verbosity::kVerbose); }, "Say more")
+      ->group("Output");
+  app.add_flag_callback("--no-color", disable_color, "No colours (also: NO_COLOR=1)")->group("Output");
+}
+
+}  // namespace
+
+CLI::App& add_command(CLI::App& parent, const std::string& name, const std::string& description,
+                      const std::string& group) {
+  CLI::App& command = *parent.add_subcommand(name, description);
+  command.group(group);
+  command.require_subcommand(0, 1);
+  add_shared_flags(command);
+  return command;
+}
+
+int run(int argc, char** argv) {
+  // `fettle … | head` ends quietly, as other tools do.
+  ::signal(SIGPIPE, SIG_DFL);
+  CLI::App root("fettle fine-tunes language models on this machine.", "fettle");
+  add_shared_flags(root);
+  root.require_subcommand(0, 1);
+  add_all_commands(root);
+  if (argc <= 1) {
+    fmt::print("{}", kShortHelp);
+    return 0;
+  }
+  try {
+    const std::string_view word = command_word(argc, argv);
+    const std::vector<std::string> names = command_names(root);
+    if (!word.empty() && std::find(names.begin(), names.end(), word) == names.end())
+      return refuse_unknown_command(word, names);
+    root.parse(argc, argv);
+    if (root.get_subcommands().empty()) fmt::print("{}", kShortHelp);
+    return 0;
+  } catch (const ExitStatus& status) {
+    return status.code;
+  } catch (const CLI::Success& success) {
+    return root.exit(success);
+  } catch (const CLI::ParseError& error) {
+    return report(ExitCode::kUsage, fmt::format("{}; see `fettle --help`", error.what()));
+  } catch (const Error& error) {
+    return report(error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    return report(ExitCode::kResources, "out of memory");
+  } catch (const std::exception& error) {
+    return report(ExitCode::kInternal,
+                  fmt::format("{} (a defect in fettle; please report it)", error.what()));
+  }
+}
+
+}  // namespace fettle::app

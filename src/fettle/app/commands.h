@@ -1,0 +1,12 @@
+// Every command of the program; each is defined in a file of its own.
+#pragma once
+#include <CLI/App.hpp>
+
+namespace fettle::app {
+
+void add_version(CLI::App& root);
+
+/// Adds all of the above in the order of the help.
+void add_all_commands(CLI::App& root);
+
+}  // namespace fettle::app
