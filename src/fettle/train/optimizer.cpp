@@ -1,0 +1,67 @@
+#include "fettle/train/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "fettle/base/error.h"
+
+namespace fettle {
+
+bool decays(const std::string& name) {
+  std::string lower = name;
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (lower.find("bias") != lower.npos || lower.find("layernorm") != lower.npos || lower.find("rmsnorm") != lower.npos)
+    return false;
+  // (?:^|\.)norm(?:$|\.) and _norm(?:$|\.)
+  for (size_t at = lower.find("norm"); at != lower.npos; at = lower.find("norm", at + 1)) {
+    bool starts = at == 0 || lower[at - 1] == '.' || lower[at - 1] == '_';
+    bool ends = at + 4 == lower.size() || lower[at + 4] == '.';
+    if (starts && ends) return false;
+  }
+  return true;
+}
+
+AdamW::AdamW(Backend& backend, std::vector<Parameter*> parameters, AdamWOptions options)
+    : backend_(backend), parameters_(std::move(parameters)), states_(parameters_.size()), options_(options) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    FETTLE_CHECK(parameters_[i]->value.dtype() == DType::kF32, "{} is {}, trainable weights are f32", parameters_[i]->name,
+                 dtype_name(parameters_[i]->value.dtype()));
+    states_[i].m = Tensor::zeros(parameters_[i]->shape, DType::kF32, MemoryKind::kOptimizer);
+    states_[i].v = Tensor::zeros(parameters_[i]->shape, DType::kF32, MemoryKind::kOptimizer);
+    parameters_[i]->gradient_buffer();
+  }
+}
+
+void AdamW::step(double learning_rate, double grad_scale) {
+  ++steps_;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    Parameter& parameter = *parameters_[i];
+    State& state = states_[i];
+    AdamWArgs args{.learning_rate = static_cast<float>(learning_rate), .beta1 = static_cast<float>(options_.beta1),
+                   .beta2 = static_cast<float>(options_.beta2), .epsilon = static_cast<float>(options_.epsilon),
+                   .weight_decay = static_cast<float>(decays(parameter.name) ? options_.weight_decay : 0.0),
+                   .step = steps_, .grad_scale = static_cast<float>(grad_scale)};
+    backend_.adamw(parameter.value, parameter.gradient, state.m, state.v, args);
+  }
+}
+
+void AdamW::zero_grad() {
+  for (Parameter* parameter : parameters_) parameter->zero_grad(backend_);
+}
+
+double AdamW::gradient_norm() const {
+  double sum = 0;
+  for (const Parameter* parameter : parameters_) sum += backend_.sum_squares(parameter->gradient);
+  return std::sqrt(sum);
+}
+
+bool AdamW::gradients_finite(std::string* first) const {
+  for (const Parameter* parameter : parameters_)
+    if (!backend_.all_finite(parameter->gradient)) {
+      if (first) *first = parameter->name;
+      return false;
+    }
+  return true;
+}
+
+}  // namespace fettle
