@@ -18,6 +18,13 @@ Tensor per_row(const Tensor& x) {
   return Tensor::empty({x.rows()}, x.dtype() == DType::kF64 ? DType::kF64 : DType::kF32);
 }
 
+// Two inputs of a sum share one gradient tensor.
+void accumulate_both(const Context& context, const Tensor& gradient, const std::shared_ptr<GradSlot>& a,
+                     const std::shared_ptr<GradSlot>& b) {
+  if (a) a->accumulate(*context.backend, gradient, b != nullptr);
+  if (b) b->accumulate(*context.backend, gradient, a != nullptr);
+}
+
 }  // namespace
 
 Var embedding(Context& context, std::shared_ptr<const std::vector<int32_t>> ids, Parameter& table) {
@@ -38,12 +45,8 @@ Var add(Context& context, const Var& a, const Var& b) {
   context.backend->add(a.value, b.value, sum);
   Var result(sum, context.records(a.requires_grad() || b.requires_grad()));
   if (result.slot)
-    context.tape->record([context, a, b, out = result.slot] {
-      if (!out->defined()) return;
-      Tensor d = out->take(a.value.shape());
-      bool both = a.slot && b.slot;
-      if (a.slot) a.slot->accumulate(*context.backend, d, both);
-      if (b.slot) b.slot->accumulate(*context.backend, d, both);
+    context.tape->record([context, shape = sum.shape(), a = a.slot, b = b.slot, out = result.slot] {
+      if (out->defined()) accumulate_both(context, out->take(shape), a, b);
     });
   return result;
 }
@@ -68,7 +71,7 @@ std::pair<Var, Var> add_rms_norm(Context& context, const Var& x, const Var& delt
   bool inputs = x.requires_grad() || delta.requires_grad();
   Var total(sum, context.records(inputs)), normed(y, context.records(inputs || weight.trainable));
   if (normed.slot)
-    context.tape->record([context, x, delta, sum, &weight, rstd, total_slot = total.slot, out = normed.slot] {
+    context.tape->record([context, x = x.slot, delta = delta.slot, sum, &weight, rstd, total_slot = total.slot, out = normed.slot] {
       // Both outputs have one input, so their gradients meet here: d = dtotal + d(norm).
       Tensor residual = total_slot && total_slot->defined() ? total_slot->take(sum.shape()) : Tensor(), d = residual;
       if (out->defined()) {
@@ -77,9 +80,7 @@ std::pair<Var, Var> add_rms_norm(Context& context, const Var& x, const Var& delt
         d = dsum;
       }
       if (!d.defined()) return;
-      bool both = x.slot && delta.slot;
-      if (x.slot) x.slot->accumulate(*context.backend, d, both);
-      if (delta.slot) delta.slot->accumulate(*context.backend, d, both);
+      accumulate_both(context, d, x, delta);
     });
   return {total, normed};
 }
@@ -104,11 +105,11 @@ Var rotary(Context& context, const Var& x, PackingRef packing, const RotaryTable
   context.backend->rotary(x.value, packing->positions, table.cos, table.sin, false, y);
   Var result(y, context.records(x.requires_grad()));
   if (result.slot)
-    context.tape->record([context, x, packing, table, out = result.slot] {
+    context.tape->record([context, shape = x.value.shape(), x_slot = x.slot, packing, table, out = result.slot] {
       if (!out->defined()) return;
-      Tensor dy = out->take(x.value.shape()), dx = like(dy);
+      Tensor dy = out->take(shape), dx = like(dy);
       context.backend->rotary(dy, packing->positions, table.cos, table.sin, true, dx);
-      x.slot->accumulate(*context.backend, dx);
+      x_slot->accumulate(*context.backend, dx);
     });
   return result;
 }

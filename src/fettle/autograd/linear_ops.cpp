@@ -59,17 +59,20 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
 
   Var result(y, context.records(x.requires_grad() || parameters_learn));
   if (!result.slot) return result;
-  context.tape->record([context, x, input, &weight, bias, conv1d, lora, projections, out = result.slot]() mutable {
+  // A frozen linear without terms needs its weight only, so its input is not kept.
+  Tensor kept = weight.trainable || !lora.empty() ? input : Tensor();
+  context.tape->record([context, x_slot = x.slot, x_shape = input.shape(), input = kept, &weight, bias, conv1d, lora,
+                        projections, out = result.slot] {
     if (!out->defined()) return;
     Backend& backend = *context.backend;
-    Tensor dy = out->take({input.rows(), weight.shape[conv1d ? 1 : 0]});
+    Tensor dy = out->take({x_shape[0], weight.shape[conv1d ? 1 : 0]});
     if (weight.trainable) accumulate_outer(context, weight, conv1d ? input : dy, conv1d ? dy : input);
     if (bias && bias->trainable) backend.add_column_sums(dy, bias->gradient_buffer());
-    if (x.slot) accumulate_product(context, *x.slot, dy, weight.value, conv1d, input.shape());
+    if (x_slot) accumulate_product(context, *x_slot, dy, weight.value, conv1d, x_shape);
     for (size_t i = 0; i < lora.size(); ++i) {
       const LoraTerm& term = lora[i];
       if (term.b->trainable) accumulate_outer(context, *term.b, dy, projections[i], term.scale);
-      if (!x.slot && !term.a->trainable) continue;
+      if (!x_slot && !term.a->trainable) continue;
       Tensor dprojection = Tensor::empty(projections[i].shape(), projections[i].dtype());
       backend.matmul({.a = &dy, .b = &term.b->value, .out = &dprojection, .alpha = term.scale, .compute = context.compute});
       bool drops = context.training && term.dropout > 0;
@@ -77,17 +80,17 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
         Tensor seen = drops ? dropped(context, input, term.dropout, term.site) : input;
         accumulate_outer(context, *term.a, dprojection, seen);
       }
-      if (!x.slot) continue;
+      if (!x_slot) continue;
       if (!drops) {
-        accumulate_product(context, *x.slot, dprojection, term.a->value, false, input.shape());
+        accumulate_product(context, *x_slot, dprojection, term.a->value, false, x_shape);
         continue;
       }
-      Tensor dseen = Tensor::empty(input.shape(), dy.dtype());
+      Tensor dseen = Tensor::empty(x_shape, dy.dtype());
       backend.matmul({.a = &dprojection, .b = &term.a->value, .out = &dseen, .compute = context.compute});
       // The mask is its own derivative.
       RandomKey key{context.seed, RandomUse::kDropout, term.site, context.step};
       backend.dropout(dseen, term.dropout, key, dseen);
-      x.slot->accumulate(backend, dseen);
+      x_slot->accumulate(backend, dseen);
     }
   });
   return result;
@@ -97,9 +100,9 @@ Var dropout(Context& context, const Var& x, float p, uint32_t site) {
   if (!context.training || p <= 0) return x;
   Var result(dropped(context, x.value, p, site), context.records(x.requires_grad()));
   if (result.slot)
-    context.tape->record([context, x, p, site, out = result.slot] {
+    context.tape->record([context, shape = x.value.shape(), x_slot = x.slot, p, site, out = result.slot] {
       if (!out->defined()) return;
-      x.slot->accumulate(*context.backend, dropped(context, out->take(x.value.shape()), p, site));
+      x_slot->accumulate(*context.backend, dropped(context, out->take(shape), p, site));
     });
   return result;
 }
