@@ -1,7 +1,7 @@
 // Errors that reach the user. A message names the file, the key or line, what was found, what was expected and
 // what to do; the code becomes the exit status of the program.
 #pragma once
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <stdexcept>
 #include <string>

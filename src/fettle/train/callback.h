@@ -1,0 +1,51 @@
+// What the log, the plots, the progress bar and the checkpoints see of a run.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace fettle {
+
+/// A logging event, with Trainer's meaning of each figure.
+struct LogRecord {
+  int64_t step = 0, total_steps = 0;
+  double epoch = 0;
+  double loss = 0;                    ///< mean of the steps' losses since the last event
+  std::optional<double> grad_norm;    ///< before clipping; absent when clipping is off
+  double learning_rate = 0;           ///< used by this step
+  double elapsed_seconds = 0;
+  int64_t tokens = 0;                 ///< input tokens since the start
+  double tokens_per_second = 0;       ///< since the last event
+};
+
+struct StepInfo {
+  int64_t step = 0, total_steps = 0;
+  double epoch = 0;
+  double loss = 0;
+  double learning_rate = 0;
+  int64_t tokens = 0;
+  double elapsed_seconds = 0;
+};
+
+struct TrainSummary {
+  int64_t steps = 0;
+  double epoch = 0;
+  double train_loss = 0;    ///< mean over all steps
+  double runtime_seconds = 0;
+  int64_t samples = 0;      ///< examples seen
+  int64_t tokens = 0;
+  double total_flos = 0;    ///< 6 * tokens * parameters without embeddings, as Trainer estimates it
+  bool stopped = false;     ///< ended on request before the last step
+};
+
+class Callback {
+ public:
+  virtual ~Callback() = default;
+  virtual void on_step_end(const StepInfo&) {}
+  virtual void on_log(const LogRecord&) {}
+  /// The weights are to be saved now.
+  virtual void on_save(const StepInfo&) {}
+  virtual void on_train_end(const TrainSummary&) {}
+};
+
+}  // namespace fettle

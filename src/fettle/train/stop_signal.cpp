@@ -1,0 +1,37 @@
+#include "fettle/train/stop_signal.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace fettle {
+namespace {
+
+std::atomic<int> g_requests{0};
+struct sigaction g_old_interrupt, g_old_terminate;
+
+void handle(int signal) {
+  if (g_requests.fetch_add(1) > 0 && signal == SIGINT) _exit(130);
+}
+
+}  // namespace
+
+StopSignal::StopSignal() {
+  g_requests = 0;
+  struct sigaction action = {};
+  action.sa_handler = handle;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, &g_old_interrupt);
+  sigaction(SIGTERM, &action, &g_old_terminate);
+}
+StopSignal::~StopSignal() {
+  sigaction(SIGINT, &g_old_interrupt, nullptr);
+  sigaction(SIGTERM, &g_old_terminate, nullptr);
+}
+bool StopSignal::requested() {
+  return g_requests.load() > 0;
+}
+
+}  // namespace fettle
