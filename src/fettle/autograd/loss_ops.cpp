@@ -1,19 +1,16 @@
 // Loss heads that never hold all logits.
+#include <algorithm>
+
 #include "fettle/autograd/ops.h"
 #include "fettle/base/error.h"
 
 namespace fettle {
-namespace {
 
-// Logits of one chunk stay near this size whatever the vocabulary.
-constexpr int64_t kChunkBytes = int64_t{96} << 20;
-
-int64_t chunk_rows(int64_t vocab_size, DType dtype) {
+int64_t loss_chunk_rows(int64_t vocab_size, DType dtype) {
+  constexpr int64_t kChunkBytes = int64_t{96} << 20;
   int64_t rows = kChunkBytes / (vocab_size * static_cast<int64_t>(dtype_size(dtype)));
   return std::clamp<int64_t>(rows / 32 * 32, 32, 512);
 }
-
-}  // namespace
 
 double linear_cross_entropy(Context& context, const Var& hidden, const std::function<Var(Context&, const Var&)>& head,
                             int64_t vocab_size, const std::vector<int32_t>& labels, float grad_scale,
@@ -37,7 +34,7 @@ double linear_cross_entropy(Context& context, const Var& hidden, const std::func
     backend.fill(dhidden, 0.0);
   }
   double total = 0;
-  int64_t step = chunk_rows(vocab_size, context.compute);
+  int64_t step = loss_chunk_rows(vocab_size, context.compute);
   for (int64_t begin = 0; begin < count; begin += step) {
     int64_t n = std::min(step, count - begin);
     std::span<const int32_t> chunk(rows.data() + begin, static_cast<size_t>(n));

@@ -71,6 +71,9 @@ Var swiglu(Context& context, const Var& gate, const Var& up);
 /// Same storage seen with another shape.
 Var reshape(const Var& x, Shape shape);
 
+/// Rows of logits that linear_cross_entropy holds at a time: about 96 MiB of them, whatever the vocabulary.
+int64_t loss_chunk_rows(int64_t vocab_size, DType dtype);
+
 /// Sum over labelled positions of the cross entropy of head(hidden[t]) against labels[t], head and loss taken chunk by
 /// chunk for labelled rows only: logits never exist whole. Gradients (of grad_scale * the sum) flow at once into the
 /// head's parameters and are kept for `hidden`.
