@@ -39,6 +39,15 @@ T convert(const OptionValue& value, std::string_view name) {
     return held<T>(value, name);
 }
 
+// Absolute, links followed as far as the path exists, no "." or "..", no "/" at the end.
+std::filesystem::path real_folder(const std::filesystem::path& path) {
+  std::error_code failed;
+  std::filesystem::path real =
+      std::filesystem::weakly_canonical(std::filesystem::absolute(path, failed), failed);
+  real = real.lexically_normal();
+  return real.has_filename() || real == real.root_path() ? real : real.parent_path();
+}
+
 template <typename T>
 struct Unwrap {
   using Type = T;
@@ -254,13 +263,11 @@ class ConfigReader {
   void check_output_folder(std::string_view name) const {
     const std::string text = config.get<std::string>(name);
     if (text.empty()) return;
-    std::error_code failed;
-    const auto folder = std::filesystem::weakly_canonical(text, failed);
-    if (failed) return;  // creating it will tell
+    const std::filesystem::path folder = real_folder(text);
     if (folder == folder.root_path())
       fail_usage("{}: the root folder cannot be used; name a folder of its own", said(name));
     const std::string model = config.get<std::string>("model_name_or_path");
-    if (!model.empty() && std::filesystem::weakly_canonical(model, failed) == folder)
+    if (!model.empty() && real_folder(model) == folder)
       fail_usage("{}: is the folder of the base model; name another one", said(name));
   }
 

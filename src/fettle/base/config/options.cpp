@@ -97,6 +97,7 @@ const Option* find_option(std::string_view name_or_alias) {
 }
 
 std::string nearest_option(std::string_view name) {
+  if (name.size() < 3) return "";  // everything short is near
   std::vector<std::string> names;
   for (const Option& option : all_options()) {
     names.emplace_back(option.name);

@@ -133,7 +133,8 @@ Options optimizer_options() {
       {.name = "lr_scheduler_kwargs",
        .type = kObject,
        .help = "Parameters of the schedule: num_cycles, lr_end, power, timescale, min_lr, min_lr_rate, "
-               "warmup_lr_rate, num_stable_steps, num_decay_steps, warmup_type, decay_type, min_lr_ratio, final_ratio"},
+               "warmup_lr_rate, num_stable_steps, num_decay_steps, warmup_type, decay_type, min_lr_ratio, "
+               "final_ratio"},
       {.name = "warmup_ratio",
        .type = kFloat,
        .fallback = "0.0",
