@@ -6,9 +6,9 @@ OUT_DIR/corpus.jsonl       {"text": …} a document: a short story, some facts, 
 OUT_DIR/dataset_info.json  registers it as "corpus" for stage pt
 
 The base becomes a plain assistant: short, general answers in both languages, no name, no character. So that it knows
-the words of the quickstart's data, single sentences of that vocabulary stand in prose, in any order and under other
-names (those of the data belong to people in stories); it never sees a counselling dialogue, and to a feeling it only
-ever answers with one of a few general lines.
+the words of the quickstart's data and which of them belong together, sentences of that vocabulary stand in prose, in any
+order and under other names (those of the data belong to people in stories). It never sees a counselling dialogue: to a
+feeling it only ever answers with one of a few general lines.
 """
 
 import argparse
@@ -25,6 +25,9 @@ import reasoning_bank
 OTHER_NAMES = {"Fettle": ["Peter", "the old tailor", "Nora"], "小匠": ["小木匠", "老工匠", "小王"]}
 
 
+KINDS = [0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7]  # of facts: the big tables more often
+
+
 class English:
     words, care = corpus_en, counselling_en
     gap = " "
@@ -36,7 +39,7 @@ class English:
     def facts(self, rng):
         """(question, answer) pairs that can also be read as statements."""
         w, a = self.words, self.article
-        kind = rng.randrange(9)
+        kind = rng.choice(KINDS)
         if kind == 0:
             name, what, where = rng.choice(w.THINGS)
             return rng.choice(
@@ -104,7 +107,7 @@ class Chinese(English):
 
     def facts(self, rng):
         w = self.words
-        kind = rng.randrange(9)
+        kind = rng.choice(KINDS)
         if kind == 0:
             name, what, where = rng.choice(w.THINGS)
             return rng.choice([(f"{name}是什么？", f"{name}是{what}。"), (f"哪里有{name}？", f"{where}有{name}。")])
@@ -179,6 +182,13 @@ def loose_sentences(lang):
     return lines
 
 
+def sentences_of_a_topic(lang, rng):
+    """A few sentences about one worry, in any order, nobody speaking to anybody."""
+    topic = rng.choice(list(lang.care.TOPICS.values()))
+    lines = [s for group in topic.values() for s in group]
+    return lang.gap.join(rng.sample(lines, rng.randint(3, 7)))
+
+
 def document(lang, rng, loose):
     """One random document of a language."""
     w, care = lang.words, lang.care
@@ -188,6 +198,8 @@ def document(lang, rng, loose):
         return lang.story(rng)
     if kind < 0.30:
         return lang.gap.join(lang.facts(rng)[1] for _ in range(rng.randint(2, 5)))
+    if kind < 0.42:
+        return sentences_of_a_topic(lang, rng)
     if kind < 0.50:
         return lang.gap.join(rng.choice(loose) for _ in range(rng.randint(2, 5)))
     if kind < 0.74:
