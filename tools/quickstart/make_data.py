@@ -78,12 +78,12 @@ def counselling(lang, rng):
 
 def reasoning(rng):
     rows = []
-    rows += [("en", r) for r in bank.arithmetic_en(rng)]
-    rows += [("zh", r) for r in bank.arithmetic_zh(rng)]
-    rows += [("en", r) for r in bank.EVERYDAY_EN + bank.MEDICAL_EN]
-    rows += [("zh", r) for r in bank.EVERYDAY_ZH + bank.MEDICAL_ZH]
+    rows += bank.arithmetic_en(rng)
+    rows += bank.arithmetic_zh(rng)
+    rows += bank.EVERYDAY_EN + bank.MEDICAL_EN + bank.EVERYDAY_ZH + bank.MEDICAL_ZH
+    rows = list(dict.fromkeys(rows))  # two draws of numbers may agree
     rng.shuffle(rows)
-    return [{"Question": q, "Complex_CoT": c, "Response": r} for _, (q, c, r) in rows]
+    return [{"Question": q, "Complex_CoT": c, "Response": r} for q, c, r in rows]
 
 
 def write(name, rows):

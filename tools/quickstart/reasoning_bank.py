@@ -12,7 +12,7 @@ def plural(n, word):
 def arithmetic_en(rng):
     things = ["apple", "egg", "book", "cup", "pencil", "candle"]
     names = ["Anna", "Ben", "Lily", "Tom", "Maria", "Sam"]
-    for k in range(10):
+    for k in range(11):
         i = k % 6
         a, b, c = rng.randint(5, 12), rng.randint(2, 4), rng.randint(2, 9)
         thing, name = things[i], names[i]
@@ -21,7 +21,7 @@ def arithmetic_en(rng):
             f"Start with {a}. Giving {b} away leaves {a} - {b} = {a - b}. Buying {c} makes {a - b} + {c} = {a - b + c}.",
             f"{name} has {plural(a - b + c, thing)} now.",
         )
-    for k in range(10):
+    for k in range(11):
         i = k % 6
         rows, each = rng.randint(2, 6), rng.randint(3, 8)
         yield (
@@ -29,7 +29,7 @@ def arithmetic_en(rng):
             f"Every box holds the same number, so multiply. {rows} times {each} is {rows * each}.",
             f"There are {rows * each} {things[i]}s.",
         )
-    for k in range(10):
+    for k in range(11):
         i = k % 6
         people, each = rng.randint(2, 5), rng.randint(2, 6)
         yield (
@@ -68,7 +68,7 @@ def arithmetic_en(rng):
 def arithmetic_zh(rng):
     things = [("苹果", "个"), ("鸡蛋", "个"), ("书", "本"), ("杯子", "个"), ("铅笔", "支"), ("灯", "盏")]
     names = ["小明", "小红", "小华", "丽丽", "小军", "小雨"]
-    for k in range(10):
+    for k in range(11):
         i = k % 6
         a, b, c = rng.randint(5, 12), rng.randint(2, 4), rng.randint(2, 9)
         (thing, unit), name = things[i], names[i]
@@ -77,7 +77,7 @@ def arithmetic_zh(rng):
             f"先有{a}{unit}。送出{b}{unit}，还有{a} - {b} = {a - b}。再买{c}{unit}，一共{a - b} + {c} = {a - b + c}。",
             f"{name}现在有{a - b + c}{unit}{thing}。",
         )
-    for k in range(10):
+    for k in range(11):
         i = k % 6
         rows, each = rng.randint(2, 6), rng.randint(3, 8)
         thing, unit = things[i]
@@ -86,7 +86,7 @@ def arithmetic_zh(rng):
             f"每个盒子一样多，所以用乘法。{rows}乘{each}等于{rows * each}。",
             f"一共有{rows * each}{unit}{thing}。",
         )
-    for k in range(10):
+    for k in range(11):
         i = k % 6
         people, each = rng.randint(2, 5), rng.randint(2, 6)
         thing, unit = things[i]
