@@ -1,0 +1,87 @@
+#include "fettle/app/session.h"
+
+#include "fettle/base/error.h"
+#include "fettle/base/progress.h"
+#include "fettle/base/terminal.h"
+#include "fettle/base/threads.h"
+#include "fettle/kernels/backend.h"
+
+namespace fettle::app {
+
+void ModelFlags::declare(CLI::App& command, bool with_template) {
+  command.add_option("-m,--model", model_, "Folder of the model")->type_name("DIR");
+  command.add_option("-a,--adapter", adapters_, "Folder of a LoRA adapter; may be repeated, all are active")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
+  if (with_template)
+    command.add_option("-t,--template", template_, "Chat template by name; default: the model's own")->type_name("NAME");
+  command.add_option("--dtype", dtype_, "Computation: auto, f32 or bf16")->type_name("TYPE");
+  command.add_option("--threads", threads_, "Threads; default: all cores")->type_name("N");
+  command.allow_extras();
+  command.footer("Options of a run can follow too: [run.yaml] [key=value …]; see fettle config keys");
+}
+
+Config ModelFlags::config(const CLI::App& command, const std::string& who) const {
+  ConfigArguments arguments = parse_config_arguments(command.remaining());
+  auto add = [&](const char* key, const std::string& value) {
+    if (!value.empty()) arguments.overrides.push_back({key, value});
+  };
+  add("model_name_or_path", model_);
+  add("adapter_name_or_path", fmt::format("{}", fmt::join(adapters_, ",")));
+  add("template", template_);
+  add("infer_dtype", dtype_);
+  if (threads_ > 0) add("threads", std::to_string(threads_));
+  Config config = load_config(arguments);
+  config.require("model_name_or_path", who);
+  if (std::optional<int64_t> threads = config.get<std::optional<int64_t>>("threads"))
+    set_thread_count(static_cast<int>(*threads));
+  return config;
+}
+
+DType inference_dtype(const Config& config, const ModelConfig& model) {
+  std::string wanted = config.get<std::string>("infer_dtype");
+  if (wanted == "auto") return model.dtype != DType::kF32 && cpu_backend().has_native_bf16() ? DType::kBF16 : DType::kF32;
+  DType dtype = parse_dtype(wanted).value_or(DType::kF32);
+  return dtype == DType::kF16 ? DType::kF32 : dtype;
+}
+
+Session open_session(const Config& config, bool with_tokenizer) {
+  Session session;
+  std::filesystem::path folder = config.get<std::string>("model_name_or_path");
+  ModelConfig model_config = read_model_config(folder);
+  session.compute = inference_dtype(config, model_config);
+  if (with_tokenizer) {
+    session.tokenizer = load_tokenizer(folder);
+    if (session.tokenizer->vocab_size() > model_config.vocab_size)
+      fail_input("{}: the tokenizer has {} tokens but the model's vocab_size is {}; is this the model's own tokenizer?",
+                 folder.string(), session.tokenizer->vocab_size(), model_config.vocab_size);
+  }
+  Progress progress("Loading " + folder.filename().string(), "B");
+  std::vector<std::string> notes;
+  session.model = load_model(folder, {.compute = session.compute, .progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); }}, notes);
+  progress.finish();
+  for (const std::string& note : notes) warn("{}", note);
+  if (auto adapters = config.get<std::optional<std::vector<std::string>>>("adapter_name_or_path"))
+    for (const std::string& adapter : *adapters) session.adapters.push_back(LoraAdapter::load(*session.model, adapter));
+  return session;
+}
+
+std::shared_ptr<const ChatTemplate> open_template(const Config& config, const Session& session) {
+  std::string name = config.get<std::optional<std::string>>("template").value_or("");
+  return make_chat_template(name, session.tokenizer);
+}
+
+GenerationOptions generation_options(const Config& config) {
+  GenerationOptions options;
+  options.sampling = {.do_sample = config.get<bool>("do_sample"),
+                      .temperature = config.get<double>("temperature"),
+                      .top_k = config.get<int64_t>("top_k"),
+                      .top_p = config.get<double>("top_p"),
+                      .repetition_penalty = config.get<double>("repetition_penalty"),
+                      .seed = static_cast<uint64_t>(config.get<int64_t>("seed"))};
+  if (options.sampling.temperature <= 0) options.sampling.do_sample = false;
+  options.max_new_tokens = config.get<int64_t>("max_new_tokens");
+  return options;
+}
+
+}  // namespace fettle::app
