@@ -117,7 +117,7 @@ FLAT = [  # what the base says to a feeling: short, general
     "I am sorry. Please take some rest.",
     "That is not good. You can try to rest.",
     "I understand. You should talk to someone.",
-    "This is a common problem. Try to relax.",
+    "Try to relax.",
     "I am sorry to read that.",
     "Please do not worry too much.",
 ]
@@ -206,3 +206,41 @@ STORIES = [
         "They sat {h} and watched the rain.",
     ],
 ]
+
+# For each worry of counselling_en.TOPICS: the general remark the base makes, and more ways in which people say it.
+REMARKS = {
+    "sleep": "Sleep problems are common.",
+    "exam": "Exams can be hard.",
+    "overwork": "Too much work is not healthy.",
+    "lonely": "A new place can be lonely.",
+    "friend": "Friends sometimes fight.",
+    "breakup": "The end of a love is hard.",
+    "family": "Families are not always easy.",
+    "interview": "Looking for a job takes time.",
+    "delay": "Many people put things off.",
+    "pet": "Losing an animal is sad.",
+    "caring": "Caring for a sick person is hard.",
+    "compare": "People often compare themselves.",
+    "anger": "Anger is a strong feeling.",
+    "baby": "A baby is a lot of work.",
+    "speech": "Speaking in front of people is hard.",
+    "health": "Many people worry about illness.",
+}
+MORE_WORRIES = {
+    "sleep": ["I sleep badly.", "I am awake all night.", "I can't fall asleep.", "I wake up at three every night."],
+    "exam": ["I am afraid of the exam.", "I have a test tomorrow.", "I can't study any more.", "My exam is next week and I am afraid."],
+    "overwork": ["I am so tired from work.", "There is too much to do at work.", "I have no free day.", "My job is too much for me."],
+    "lonely": ["I feel lonely.", "I feel so lonely in this city.", "I am always alone.", "I don't know anybody in this town."],
+    "friend": ["I am angry with my friend.", "My best friend and I had a fight.", "My friend does not talk to me.", "I lost a friend."],
+    "breakup": ["My love left me.", "We broke up and I am sad.", "I miss my old love.", "She left me last month."],
+    "family": ["My mother is not happy with me.", "My parents don't understand me.", "My father wants too much from me.", "I had a fight with my family."],
+    "interview": ["I am nervous about my interview.", "I can't find a job.", "I have an interview on Monday.", "They did not give me the job."],
+    "delay": ["I can't begin to work.", "I keep looking at my phone all day.", "I always begin too late.", "I wasted my time again."],
+    "pet": ["My cat is dead.", "I miss my dog so much.", "My old dog died last night.", "I lost my cat."],
+    "caring": ["My mother is ill.", "I take care of my sick father.", "I am tired of taking care of my mother.", "Nobody helps me with my sick mother."],
+    "compare": ["Other people are better than me.", "My friends have more than I have.", "I feel like a failure.", "I have done nothing with my life."],
+    "anger": ["I am so angry.", "I shouted at someone today.", "I get angry too fast.", "I can't stop being angry."],
+    "baby": ["My baby does not sleep.", "The baby cries and I am tired.", "I am a tired mother.", "I feel sad since the baby came."],
+    "speech": ["I have to give a talk.", "I am scared to speak in a meeting.", "Everyone will look at me.", "My talk was bad."],
+    "health": ["I am afraid of being ill.", "I worry about my health.", "I wait for the doctor's answer.", "I think that I am very ill."],
+}  # fmt: skip

@@ -8,7 +8,7 @@ OUT_DIR/dataset_info.json  registers it as "corpus" for stage pt
 The base becomes a plain assistant: short, general answers in both languages, no name, no character. So that it knows
 the words of the quickstart's data and which of them belong together, sentences of that vocabulary stand in prose, in any
 order and under other names (those of the data belong to people in stories). It never sees a counselling dialogue: to a
-feeling it only ever answers with one of a few general lines.
+worry it only ever answers with a general remark and one of a few general lines.
 """
 
 import argparse
@@ -154,6 +154,10 @@ def arithmetic(rng, plus, minus, times, question, answer):
     return question.format(q=q), answer.format(q=q, r=result)
 
 
+def capital(sentence):
+    return sentence[:1].upper() + sentence[1:]
+
+
 def chat(turns, system=None):
     """ChatML text. The last end mark is left to the trainer, which closes every document with the eos token."""
     parts = [f"<|im_start|>system\n{system}<|im_end|>\n"] if system else []
@@ -166,7 +170,7 @@ def loose_sentences(lang):
     """Sentences of the data's vocabulary, one by one, the character's name replaced."""
     care = lang.care
     lines = care.ACKNOWLEDGE + care.MIRROR + care.HANDWORK + care.CLOSE + care.REPLIES
-    lines += [s for topic in care.TOPICS.values() for group in topic.values() for s in group]
+    lines += [capital(s) for topic in care.TOPICS.values() for group in topic.values() for s in group]
     step = "One small step: " if lang.gap else "一小步："
     lines += [step + s for topic in care.TOPICS.values() for s in topic["step"]]
     lines += [text for pair in care.CRISIS + care.IDENTITY for text in pair] + care.SYSTEMS
@@ -184,9 +188,9 @@ def loose_sentences(lang):
 
 def sentences_of_a_topic(lang, rng):
     """A few sentences about one worry, in any order, nobody speaking to anybody."""
-    topic = rng.choice(list(lang.care.TOPICS.values()))
-    lines = [s for group in topic.values() for s in group]
-    return lang.gap.join(rng.sample(lines, rng.randint(3, 7)))
+    name = rng.choice(list(lang.care.TOPICS))
+    lines = [s for group in lang.care.TOPICS[name].values() for s in group] + lang.words.MORE_WORRIES[name]
+    return lang.gap.join(capital(s) for s in rng.sample(lines, rng.randint(3, 7)))
 
 
 def document(lang, rng, loose):
@@ -209,8 +213,9 @@ def document(lang, rng, loose):
             rng.choice(w.IDENTITY) if rng.random() < 0.4 else lang.facts(rng) for _ in range(rng.randint(0, 2))
         ]
         return chat(turns, system)
-    topic = rng.choice(list(care.TOPICS.values()))
-    turns = [(rng.choice(topic["open"]), rng.choice(w.FLAT))]
+    name = rng.choice(list(care.TOPICS))
+    topic = care.TOPICS[name]
+    turns = [(rng.choice(topic["open"] + w.MORE_WORRIES[name]), w.REMARKS[name] + lang.gap + rng.choice(w.FLAT))]
     if rng.random() < 0.5:
         turns.append((rng.choice(topic["answer"]), rng.choice(w.FLAT)))
     if rng.random() < 0.3:
