@@ -206,7 +206,7 @@ TEST(Config, CommandLineErrors) {
 
 TEST(Config, UnknownKeyNamesLineAndNeighbour) {
   const std::string message = usage_error([] { load_yaml("seed: 1\n\nleraning_rate: 1e-4\n"); });
-  EXPECT_THAT(message, HasSubstr("run.yaml:3: unknown key leraning_rate; did you mean learning_rate?"));
+  EXPECT_THAT(message, HasSubstr("run.yaml:3: unknown option leraning_rate; did you mean learning_rate?"));
 }
 
 TEST(Config, WrongValuesNameKeyValueAndRange) {
@@ -429,7 +429,7 @@ TEST(ConfigFile, JsonReadsLikeYaml) {
   EXPECT_THAT(refuse("{\"a\": 1} x"), HasSubstr("invalid JSON"));
   test::write_text(folder / "bad.json", "{\n\n\"sed\": 1}");
   EXPECT_THAT(usage_error([&] { load({(folder / "bad.json").string()}); }),
-              HasSubstr("bad.json:3: unknown key sed"));
+              HasSubstr("bad.json:3: unknown option sed"));
 }
 
 }  // namespace

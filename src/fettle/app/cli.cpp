@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <new>
 
 #include "fettle/app/commands.h"
+#include "fettle/app/help.h"
 #include "fettle/base/error.h"
 #include "fettle/base/terminal.h"
 
@@ -30,13 +32,6 @@ int report(ExitCode code, std::string_view message) {
   return static_cast<int>(code);
 }
 
-// The command word of the line, or "" when there is none: words before it can only be flags.
-std::string_view command_word(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i)
-    if (argv[i][0] != '-') return argv[i];
-  return "";
-}
-
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
@@ -44,22 +39,34 @@ std::vector<std::string> command_names(const CLI::App& app) {
   return names;
 }
 
-int refuse_unknown_command(std::string_view word, const std::vector<std::string>& names) {
-  const std::string near = nearest(word, names);
-  return report(ExitCode::kUsage,
-                fmt::format("unknown command \"{}\"{}; `fettle --help` lists the commands", printable(word),
-                            near.empty() ? "" : fmt::format(", did you mean `fettle {}`?", near)));
+// Follows the words through the commands; a word where only a command can stand has to be one. CLI11 would
+// speak of an unexpected argument.
+void check_command_words(CLI::App& root, int argc, char** argv) {
+  CLI::App* app = &root;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const std::vector<std::string> names = command_names(*app);
+    if (names.empty()) return;
+    if (word.starts_with('-')) continue;
+    if (std::find(names.begin(), names.end(), word) == names.end()) {
+      const std::string path = app == &root ? "fettle" : "fettle " + app->get_name();
+      const std::string near = nearest(word, names);
+      fail_usage("unknown command \"{}\"{}; `{} --help` lists the commands", printable(word),
+                 near.empty() ? "" : fmt::format(", did you mean `{} {}`?", path, near), path);
+    }
+    app = app->get_subcommand(word);
+  }
 }
 
 void add_shared_flags(CLI::App& app) {
   app.set_help_flag("-h,--help", "Print this help");
   app.add_flag_callback(
          "-q,--quiet", [] { set_verbosity(Verbosity::kQuiet); }, "Say only warnings and errors")
-      ->group("Output");
+      ->group(kOutputGroup);
   app.add_flag_callback(
          "-v,--verbose", [] { set_verbosity(Verbosity::kVerbose); }, "Say more")
-      ->group("Output");
-  app.add_flag_callback("--no-color", disable_color, "No colours (also: NO_COLOR=1)")->group("Output");
+      ->group(kOutputGroup);
+  app.add_flag_callback("--no-color", disable_color, "No colours (also: NO_COLOR=1)")->group(kOutputGroup);
 }
 
 }  // namespace
@@ -77,6 +84,7 @@ int run(int argc, char** argv) {
   // `fettle … | head` ends quietly, as other tools do.
   ::signal(SIGPIPE, SIG_DFL);
   CLI::App root("fettle fine-tunes language models on this machine.", "fettle");
+  root.formatter(std::make_shared<HelpFormatter>());
   add_shared_flags(root);
   root.require_subcommand(0, 1);
   add_all_commands(root);
@@ -85,10 +93,7 @@ int run(int argc, char** argv) {
     return 0;
   }
   try {
-    const std::string_view word = command_word(argc, argv);
-    const std::vector<std::string> names = command_names(root);
-    if (!word.empty() && std::find(names.begin(), names.end(), word) == names.end())
-      return refuse_unknown_command(word, names);
+    check_command_words(root, argc, argv);
     root.parse(argc, argv);
     if (root.get_subcommands().empty()) fmt::print("{}", kShortHelp);
     return 0;

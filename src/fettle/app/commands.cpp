@@ -3,7 +3,13 @@
 namespace fettle::app {
 
 void add_all_commands(CLI::App& root) {
+  add_chat(root);
+  add_generate(root);
+  add_score(root);
+  add_config(root);
+  add_doctor(root);
   add_version(root);
+  add_completion(root);
 }
 
 }  // namespace fettle::app

@@ -4,7 +4,13 @@
 
 namespace fettle::app {
 
+void add_chat(CLI::App& root);
+void add_generate(CLI::App& root);
+void add_score(CLI::App& root);
+void add_config(CLI::App& root);
+void add_doctor(CLI::App& root);
 void add_version(CLI::App& root);
+void add_completion(CLI::App& root);
 
 /// Adds all of the above in the order of the help.
 void add_all_commands(CLI::App& root);

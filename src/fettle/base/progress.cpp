@@ -137,6 +137,14 @@ Progress::Progress(ProgressOptions options) : state_(std::make_unique<State>()) 
   s.start = s.rate_time = s.last_shown = s.now();
 }
 
+Progress::Progress(std::string label, std::string unit)
+    : Progress([&] {
+        ProgressOptions options;
+        options.label = std::move(label);
+        options.unit = std::move(unit);
+        return options;
+      }()) {}
+
 Progress::~Progress() {
   State& s = *state_;
   if (!s.ended && s.drawn) s.write("\n");
@@ -155,6 +163,14 @@ void Progress::update(int64_t done) {
   const double time = state_->now();
   state_->count(done, time);
   state_->show(time);
+}
+
+void Progress::update(int64_t done, int64_t total) {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->options.total = total;
+  }
+  update(done);
 }
 
 void Progress::advance(int64_t units) {

@@ -31,6 +31,8 @@ struct ProgressOptions {
 class Progress {
  public:
   explicit Progress(ProgressOptions options);
+  /// A display whose total comes with the updates.
+  explicit Progress(std::string label, std::string unit = "it");
   /// Ends the display as it stands; work that ended well calls finish() first.
   ~Progress();
   Progress(const Progress&) = delete;
@@ -39,6 +41,7 @@ class Progress {
   /// `done` units of the total are done; `detail` ("loss 1.234") stays until the next one.
   void update(int64_t done, std::string_view detail);
   void update(int64_t done);
+  void update(int64_t done, int64_t total);
   void advance(int64_t units = 1);
   /// A line for people that stays above the bar.
   void print(std::string_view line);

@@ -18,12 +18,6 @@ bool is_truth_word(std::string_view text) {
   return text == "true" || text == "false" || text == "True" || text == "False";
 }
 
-[[noreturn]] void fail_unknown(std::string_view word, std::string_view key) {
-  const std::string near = nearest_option(key);
-  fail_usage("command line: unknown option {}{}", printable(word),
-             near.empty() ? "; `fettle config keys` lists all" : fmt::format("; did you mean {}?", near));
-}
-
 }  // namespace
 
 ConfigArguments parse_config_arguments(const std::vector<std::string>& words) {
@@ -33,7 +27,7 @@ ConfigArguments parse_config_arguments(const std::vector<std::string>& words) {
     if (equals == word.npos || !is_key(word.substr(0, equals)))
       fail_usage("command line: expected key=value after --set, found \"{}\"", printable(word));
     const std::string_view key = word.substr(0, equals);
-    if (!find_option(key)) fail_unknown(key, key);
+    option_or_fail(key, "command line");
     result.overrides.push_back({std::string(key), std::string(word.substr(equals + 1))});
   };
   for (size_t i = 0; i < words.size(); ++i) {
@@ -47,14 +41,13 @@ ConfigArguments parse_config_arguments(const std::vector<std::string>& words) {
     } else if (word.starts_with("--")) {
       const size_t equals = word.find('=');
       const std::string_view key = word.substr(2, equals == word.npos ? word.npos : equals - 2);
-      const Option* option = find_option(key);
-      if (!option) fail_unknown(word.substr(0, equals), key);
+      const Option& option = option_or_fail(key, "command line");
       if (equals != word.npos) {
         result.overrides.push_back({std::string(key), std::string(word.substr(equals + 1))});
-      } else if (option->type == OptionType::kBool && !(has_next && is_truth_word(words[i + 1]))) {
+      } else if (option.type == OptionType::kBool && !(has_next && is_truth_word(words[i + 1]))) {
         result.overrides.push_back({std::string(key), "true"});
       } else {
-        if (!has_next) fail_usage("command line: --{} needs a value: {}", key, describe_expected(*option));
+        if (!has_next) fail_usage("command line: --{} needs a value: {}", key, describe_expected(option));
         result.overrides.push_back({std::string(key), words[++i]});
       }
     } else if (const size_t equals = word.find('='); equals != word.npos && is_key(word.substr(0, equals))) {

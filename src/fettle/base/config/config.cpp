@@ -130,18 +130,13 @@ int64_t Config::steps(std::string_view name, int64_t total) const {
 }
 
 void Config::set(std::string_view name, std::string_view text, const Origin& origin) {
-  const Option* option = find_option(name);
-  if (!option) {
-    const std::string near = nearest_option(name);
-    fail_usage("{}: unknown option {}{}", origin.text, printable(name),
-               near.empty() ? "; `fettle config keys` lists all" : fmt::format("; did you mean {}?", near));
-  }
+  const Option& option = option_or_fail(name, origin.text);
   RawValue raw;
   const bool is_null = text == "null" || text == "~";
   raw.kind = is_null ? RawValue::Kind::kNull : RawValue::Kind::kPlain;
   raw.text = text;
-  Entry& target = entries_[option - all_options().data()];
-  target.value = parse_option_value(*option, raw, origin.text);
+  Entry& target = entries_[&option - all_options().data()];
+  target.value = parse_option_value(option, raw, origin.text);
   target.origin = origin;
 }
 
@@ -171,20 +166,14 @@ class ConfigReader {
   void read_file(const std::filesystem::path& path) {
     for (const RawEntry& item : read_config_file(path)) {
       const std::string where = item.line ? fmt::format("{}:{}", path.string(), item.line) : path.string();
-      const Option* option = find_option(item.key);
-      if (!option) {
-        const std::string near = nearest_option(item.key);
-        fail_usage(
-            "{}: unknown key {}{}", where, printable(item.key),
-            near.empty() ? "; `fettle config keys` lists all" : fmt::format("; did you mean {}?", near));
-      }
-      Config::Entry& target = entry_of(*option);
+      const Option& option = option_or_fail(item.key, where);
+      Config::Entry& target = entry_of(option);
       if (target.origin.kind == OriginKind::kFile)
-        fail_usage("{}: {} sets {}, which {} has set already", where, item.key, option->name,
+        fail_usage("{}: {} sets {}, which {} has set already", where, item.key, option.name,
                    target.origin.text);
-      target.value = parse_option_value(*option, item.value, where);
+      target.value = parse_option_value(option, item.value, where);
       target.origin = {OriginKind::kFile, where};
-      note_spelling(*option, item.key, where);
+      note_spelling(option, item.key, where);
     }
   }
 
@@ -207,7 +196,7 @@ class ConfigReader {
   void read_overrides(const std::vector<ConfigArguments::Override>& overrides) {
     for (const auto& [key, value] : overrides) {
       config.set(key, value, {OriginKind::kCommandLine, "command line"});
-      if (const Option* option = find_option(key)) note_spelling(*option, key, "command line");
+      note_spelling(*find_option(key), key, "command line");
     }
   }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "fettle/base/config/schema.h"
@@ -96,14 +97,15 @@ const Option* find_option(std::string_view name_or_alias) {
   return found == names.end() ? nullptr : found->second;
 }
 
-std::string nearest_option(std::string_view name) {
-  if (name.size() < 3) return "";  // everything short is near
+const Option& option_or_fail(std::string_view name_or_alias, std::string_view where) {
+  if (const Option* option = find_option(name_or_alias)) return *option;
   std::vector<std::string> names;
-  for (const Option& option : all_options()) {
-    names.emplace_back(option.name);
-    for (std::string_view alias : option.aliases) names.emplace_back(alias);
-  }
-  return nearest(with_underscores(name), names);
+  for (const auto& [name, option] : the_schema().by_name) names.emplace_back(name);
+  std::sort(names.begin(), names.end());
+  // Everything is near to a word of one or two letters.
+  const std::string near = name_or_alias.size() < 3 ? "" : nearest(with_underscores(name_or_alias), names);
+  fail_usage("{}{}unknown option {}{}", where, where.empty() ? "" : ": ", printable(name_or_alias),
+             near.empty() ? "; `fettle config keys` lists all" : fmt::format("; did you mean {}?", near));
 }
 
 std::string_view group_title(OptionGroup group) {

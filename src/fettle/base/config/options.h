@@ -85,8 +85,8 @@ struct Option {
 std::span<const Option> all_options();
 /// By name or alias; also with '-' for '_'. nullptr when there is none.
 const Option* find_option(std::string_view name_or_alias);
-/// The nearest name or alias, or "".
-std::string nearest_option(std::string_view name);
+/// The same; Error(kUsage) with `where` (a file and line, "command line", or "") and the nearest name when there is none.
+const Option& option_or_fail(std::string_view name_or_alias, std::string_view where);
 
 std::string_view type_name(OptionType type);
 std::string_view status_name(OptionStatus status);
