@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace fettle::test {
 
@@ -28,8 +29,26 @@ class TempDir {
 std::string read_text(const std::filesystem::path& path);
 void write_text(const std::filesystem::path& path, const std::string& text);
 
+/// The program under test: fettle in the build folder.
+std::filesystem::path fettle_binary();
+/// What became of a program.
+struct ProcessResult {
+  int code = -1;  ///< exit status, or 128 + signal
+  std::string out, err;
+};
+/// Runs a program to its end, without a shell. `environment` ("NAME=value") is added to this process's own;
+/// `input` is what it reads.
+ProcessResult run_program(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                          const std::vector<std::string>& environment = {}, const std::string& input = "");
+inline ProcessResult run_fettle(const std::vector<std::string>& arguments,
+                                const std::vector<std::string>& environment = {},
+                                const std::string& input = "") {
+  return run_program(fettle_binary(), arguments, environment, input);
+}
+
 }  // namespace fettle::test
 
 /// Skips a test, with the reason, when the asset folder is absent.
-#define FETTLE_REQUIRE_ASSETS()                                                             \
-  if (::fettle::test::assets_dir().empty()) GTEST_SKIP() << "no assets folder (shared/assets beside the sources)"
+#define FETTLE_REQUIRE_ASSETS()             \
+  if (::fettle::test::assets_dir().empty()) \
+  GTEST_SKIP() << "no assets folder (shared/assets beside the sources)"

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "fettle/base/config/values.h"
 #include "fettle/base/error.h"
@@ -69,6 +71,30 @@ TEST(Schema, EveryOptionIsWellFormed) {
     EXPECT_EQ(parse_option_value(option, parse_yaml_config(line, "test")[0].value, "test"),
               default_value(option));
   }
+}
+
+TEST(Schema, KnowsEveryKeyOfItsForebears) {
+  const Json reference = read_json(test::golden_dir() / "base" / "training_arguments.json");
+  for (const auto& [name, value] : reference["fields"].items()) {
+    SCOPED_TRACE(name);
+    const Option* option = find_option(name);
+    ASSERT_TRUE(option);
+    // Ours differ on purpose: see their help.
+    if (option->name == "gradient_checkpointing" || option->name == "optim") continue;
+    RawValue raw{};
+    raw.kind = value.is_null() ? RawValue::Kind::kNull : RawValue::Kind::kPlain;
+    raw.text = value.is_string() ? value.get<std::string>() : value.dump();
+    if (value == "" || value == Json::array()) continue;
+    EXPECT_EQ(parse_option_value(*option, raw, "test"), default_value(*option));
+  }
+  std::istringstream keys(test::read_text(test::golden_dir() / "base" / "known_keys.txt"));
+  int count = 0;
+  for (std::string line; std::getline(keys, line);) {
+    if (line.starts_with('#')) continue;
+    std::istringstream words(line);
+    for (std::string key; words >> key; ++count) EXPECT_TRUE(find_option(key)) << key;
+  }
+  EXPECT_GT(count, 250);
 }
 
 TEST(Config, DefaultsAreThoseOfLlamaFactoryAndTrainer) {

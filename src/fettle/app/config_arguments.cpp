@@ -40,14 +40,13 @@ std::string option_help(const std::vector<OptionGroup>& groups, bool all) {
         continue;
       const std::string left = fmt::format("  --{}{}", option.name, value_hint(option));
       std::string right(option.help);
-      if (option.type == OptionType::kChoice) right += fmt::format(": {}", fmt::join(option.choices, ", "));
+      if (option.type == OptionType::kChoice) right += fmt::format(" ({})", fmt::join(option.choices, ", "));
       if (!option.nullable()) right += fmt::format(" [{}]", option.fallback);
       const std::string padded = static_cast<int>(left.size()) + 2 > kIndent
                                      ? left + "\n" + std::string(kIndent, ' ')
                                      : left + std::string(kIndent - left.size(), ' ');
       part += padded;
-      // wrap_text() counts from column 0, so the text is measured with its indent and the indent taken off.
-      part += wrap_text(std::string(kIndent, '\x01') + right, columns, kIndent).substr(kIndent) + '\n';
+      part += wrap_text(right, columns, kIndent, kIndent) + '\n';
     }
     if (!part.empty()) out += fmt::format("{}:\n{}\n", group_title(group), part);
   }

@@ -46,16 +46,16 @@ void add_validate(CLI::App& config) {
 
 void explain(const Option& option) {
   const int columns = std::min(terminal_columns(stdout), 100);
-  fmt::print("{}\n  {}\n", styled(option.name, Style::kBold, stdout), wrap_text(option.help, columns - 2, 2));
+  fmt::print("{}\n  {}\n", styled(option.name, Style::kBold, stdout), wrap_text(option.help, columns, 2, 2));
   auto line = [&](std::string_view name, const std::string& text) {
-    fmt::print("  {:<10}{}\n", name, wrap_text(text, columns - 12, 12));
+    fmt::print("  {:<10}{}\n", name, wrap_text(text, columns, 12, 12));
   };
   line("status", std::string(status_name(option.status)));
   if (!option.reason.empty()) line("because", std::string(option.reason));
   line("expects", describe_expected(option));
   if (!option.accepted.empty()) line("accepts", fmt::format("{}", fmt::join(option.accepted, ", ")));
-  for (const RefusedChoice& choice : option.refused)
-    line("refuses", fmt::format("{}: {}", choice.value, choice.reason));
+  for (const auto& [reason, values] : refused_by_reason(option))
+    line("refuses", fmt::format("{}: {}", fmt::join(values, ", "), reason));
   line("default", std::string(option.fallback));
   if (!option.aliases.empty()) line("also", fmt::format("{}", fmt::join(option.aliases, ", ")));
   line("group", std::string(group_title(option.group)));

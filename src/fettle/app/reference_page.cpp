@@ -29,8 +29,8 @@ std::string notes(const Option& option) {
                         option.reason);
     if (!option.accepted.empty()) text += fmt::format(" Accepted: {}.", fmt::join(option.accepted, ", "));
   }
-  for (const RefusedChoice& choice : option.refused)
-    text += fmt::format(" `{}` is refused: {}.", choice.value, choice.reason);
+  for (const auto& [reason, values] : refused_by_reason(option))
+    text += fmt::format(" Refused: `{}`: {}.", fmt::join(values, "`, `"), reason);
   if (!option.aliases.empty()) text += fmt::format(" Also: `{}`.", fmt::join(option.aliases, "`, `"));
   return cell(text);
 }

@@ -160,9 +160,9 @@ std::string fit_to_width(std::string_view text, int columns) {
   return std::string(text.substr(0, end)) + (escaped ? "…\x1b[0m" : "…");
 }
 
-std::string wrap_text(std::string_view text, int columns, int indent) {
+std::string wrap_text(std::string_view text, int columns, int indent, int start) {
   std::string out;
-  int width = 0;
+  int width = start;
   bool line_start = true;
   for (size_t position = 0; position < text.size();) {
     const size_t space = std::min(text.find_first_of(" \n", position), text.size());

@@ -162,4 +162,16 @@ std::string describe_expected(const Option& option) {
   return option.nullable() ? text + ", or null" : text;
 }
 
+std::vector<std::pair<std::string_view, std::vector<std::string_view>>> refused_by_reason(
+    const Option& option) {
+  std::vector<std::pair<std::string_view, std::vector<std::string_view>>> groups;
+  for (const RefusedChoice& choice : option.refused) {
+    auto group =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == choice.reason; });
+    if (group == groups.end()) group = groups.insert(group, {choice.reason, {}});
+    group->second.push_back(choice.value);
+  }
+  return groups;
+}
+
 }  // namespace fettle

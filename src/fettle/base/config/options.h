@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace fettle {
@@ -92,5 +93,7 @@ std::string_view type_name(OptionType type);
 std::string_view status_name(OptionStatus status);
 /// "an integer from 1 to 1024", "one of linear, cosine", "a number above 0": what a value has to be.
 std::string describe_expected(const Option& option);
+/// option.refused gathered by reason, in order of first mention.
+std::vector<std::pair<std::string_view, std::vector<std::string_view>>> refused_by_reason(const Option& option);
 
 }  // namespace fettle
