@@ -173,6 +173,11 @@ per_device_eval_batch_size: 1
   EXPECT_THAT(config.notes()[1], HasSubstr("preprocessing_num_workers"));
 }
 
+TEST(Config, ChoicesMayHaveShortSpellings) {
+  EXPECT_EQ(load({"infer_dtype=bf16"}).get<std::string>("infer_dtype"), "bfloat16");
+  EXPECT_THAT(usage_error([] { load({"infer_dtype=fp16"}); }), HasSubstr("float16 is refused"));
+}
+
 TEST(Config, NumbersReadAsPeopleWriteThem) {
   EXPECT_EQ(load_yaml("learning_rate: 1e-4").get<double>("learning_rate"), 1e-4);
   EXPECT_EQ(load_yaml("learning_rate: .5").get<double>("learning_rate"), 0.5);

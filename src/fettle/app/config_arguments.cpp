@@ -78,8 +78,10 @@ bool accepts_config(const CLI::App& command) {
   return command.get_allow_extras();
 }
 
-Config read_config(const CLI::App& command) {
-  const Config config = load_config(parse_config_arguments(command.remaining()));
+Config read_config(const CLI::App& command, const std::vector<ConfigArguments::Override>& more) {
+  ConfigArguments arguments = parse_config_arguments(command.remaining());
+  arguments.overrides.insert(arguments.overrides.end(), more.begin(), more.end());
+  Config config = load_config(arguments);
   for (const std::string& note : config.notes()) say("note: {}", note);
   return config;
 }

@@ -58,6 +58,11 @@ struct RefusedChoice {
   std::string_view reason;
 };
 
+/// Another spelling of a choice; the value read is `choice`.
+struct ChoiceSpelling {
+  std::string_view written, choice;
+};
+
 /// One option. Text fields are static.
 struct Option {
   std::string_view name;
@@ -74,6 +79,7 @@ struct Option {
   bool below_max = false;  ///< `max` itself is excluded
   std::vector<std::string_view> choices = {};
   std::vector<RefusedChoice> refused = {};
+  std::vector<ChoiceSpelling> spellings = {};
   /// Values besides the default that a kRefused option takes, because they ask for nothing.
   std::vector<std::string_view> accepted = {};
   bool common = false;  ///< in the short help

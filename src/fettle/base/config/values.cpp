@@ -198,6 +198,8 @@ OptionValue parse_typed(const Option& option, const RawValue& raw, const std::st
       // YAML 1.1 writers turn a bare `no` into false.
       bool truth;
       if (raw.kind == Kind::kPlain && parse_bool_text(text, truth) && !truth) text = "no";
+      for (const ChoiceSpelling& spelling : option.spellings)
+        if (text == spelling.written) text = spelling.choice;
       check_choice(option, raw, text, where);
       return text;
     }
