@@ -198,24 +198,26 @@ def document(lang, rng, loose):
     w, care = lang.words, lang.care
     system = rng.choice(w.SYSTEMS) if rng.random() < 0.3 else None
     kind = rng.random()
-    if kind < 0.22:
+    if kind < 0.18:
         return lang.story(rng)
-    if kind < 0.30:
+    if kind < 0.24:
         return lang.gap.join(lang.facts(rng)[1] for _ in range(rng.randint(2, 5)))
-    if kind < 0.42:
+    if kind < 0.38:
         return sentences_of_a_topic(lang, rng)
-    if kind < 0.50:
+    if kind < 0.44:
         return lang.gap.join(rng.choice(loose) for _ in range(rng.randint(2, 5)))
-    if kind < 0.74:
+    if kind < 0.64:
         return chat([lang.facts(rng) for _ in range(rng.randint(1, 4))], system)
-    if kind < 0.84:
+    if kind < 0.71:
         turns = [rng.choice(w.IDENTITY)] + [
             rng.choice(w.IDENTITY) if rng.random() < 0.4 else lang.facts(rng) for _ in range(rng.randint(0, 2))
         ]
         return chat(turns, system)
     name = rng.choice(list(care.TOPICS))
     topic = care.TOPICS[name]
-    turns = [(rng.choice(topic["open"] + w.MORE_WORRIES[name]), w.REMARKS[name] + lang.gap + rng.choice(w.FLAT))]
+    remarks = [w.REMARKS[name], rng.choice(w.FLAT)]
+    rng.shuffle(remarks)
+    turns = [(rng.choice(topic["open"] + w.MORE_WORRIES[name]), lang.gap.join(remarks))]
     if rng.random() < 0.5:
         turns.append((rng.choice(topic["answer"]), rng.choice(w.FLAT)))
     if rng.random() < 0.3:
