@@ -1,0 +1,391 @@
+// The CPU backend: rows of tensors over threads, the vector loops inside; products and attention in their own files.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "fettle/base/threads.h"
+#include "fettle/kernels/cpu/attention.h"
+#include "fettle/kernels/cpu/products.h"
+#include "fettle/kernels/cpu/rows.h"
+
+namespace fettle {
+namespace cpu {
+
+float* scratch_f32(int slot, int64_t n) {
+  struct Buffer {
+    std::shared_ptr<void> block;
+    int64_t capacity = 0;
+  };
+  thread_local std::array<Buffer, 24> buffers;
+  Buffer& buffer = buffers[static_cast<size_t>(slot)];
+  if (n > buffer.capacity) {
+    buffer.block.reset();
+    buffer.block = HostMemory::instance().allocate(static_cast<size_t>(n) * 4, MemoryKind::kWorkspace);
+    buffer.capacity = n;
+  }
+  return static_cast<float*>(buffer.block.get());
+}
+
+}  // namespace cpu
+
+namespace {
+
+using namespace cpu;
+
+constexpr int64_t kRun = 1 << 14;  ///< elements of a chunk of flat work
+
+// Rows of `width` elements in chunks of about kRun elements.
+template <typename Body>
+void for_rows(int64_t rows, int64_t width, Body body) {
+  int64_t per_chunk = std::max<int64_t>(1, kRun / std::max<int64_t>(1, width));
+  parallel_for((rows + per_chunk - 1) / per_chunk, [&](int64_t chunk) {
+    for (int64_t r = chunk * per_chunk, end = std::min(rows, r + per_chunk); r < end; ++r) body(r);
+  });
+}
+
+template <typename Body>
+void for_runs(int64_t n, Body body) {
+  parallel_for((n + kRun - 1) / kRun, [&](int64_t chunk) {
+    int64_t begin = chunk * kRun;
+    body(begin, std::min(kRun, n - begin));
+  });
+}
+
+// Sums of rows into f32 vectors of `width`: partial sums over fixed blocks of rows, added in order.
+// `add(r, partial)` adds row r to partial [vectors * width].
+template <typename Add>
+void sum_rows(int64_t rows, int64_t width, int vectors, Add add, std::vector<float>& total) {
+  constexpr int64_t kBlock = 128;
+  int64_t blocks = (rows + kBlock - 1) / kBlock, size = width * vectors;
+  std::vector<float> partial(static_cast<size_t>(blocks * size));
+  parallel_for(blocks, [&](int64_t b) {
+    for (int64_t r = b * kBlock, end = std::min(rows, r + kBlock); r < end; ++r) add(r, partial.data() + b * size);
+  });
+  total.assign(static_cast<size_t>(size), 0.0f);
+  for (int64_t b = 0; b < blocks; ++b) vector_kernels().add(total.data(), partial.data() + b * size, total.data(), size);
+}
+
+void add_into(Tensor& out, const float* values) {
+  vector_kernels().add(out.data<float>(), values, out.data<float>(), out.numel());
+}
+
+class CpuBackend final : public Backend {
+ public:
+  Device device() const override { return {}; }
+  std::string description() const override { return fmt::format("{}, {} thread{}", instruction_set(), thread_count(), thread_count() == 1 ? "" : "s"); }
+  bool has_native_bf16() const override { return native_bf16(); }
+
+  void fill(Tensor& out, double value) override {
+    if (value == 0.0) {
+      for_runs(out.numel(), [&](int64_t begin, int64_t n) { std::memset(at(out, begin), 0, static_cast<size_t>(n) * dtype_size(out.dtype())); });
+      return;
+    }
+    for_runs(out.numel(), [&](int64_t begin, int64_t n) {
+      float* buffer = scratch_f32(0, n);
+      std::fill(buffer, buffer + n, static_cast<float>(value));
+      write_f32(buffer, at(out, begin), out.dtype(), n);
+    });
+  }
+  void convert(const Tensor& source, Tensor& out) override {
+    for_runs(out.numel(), [&](int64_t begin, int64_t n) {
+      write_f32(row_f32(source, begin, n, scratch_f32(0, n)), at(out, begin), out.dtype(), n);
+    });
+  }
+  void add(const Tensor& a, const Tensor& b, Tensor& out) override {
+    for_runs(out.numel(), [&](int64_t begin, int64_t n) {
+      const float* x = row_f32(a, begin, n, scratch_f32(0, n));
+      const float* y = row_f32(b, begin, n, scratch_f32(1, n));
+      OutRow z(out, begin, n, scratch_f32(2, n));
+      vector_kernels().add(x, y, z.data(), n);
+      z.store();
+    });
+  }
+  void axpy(double alpha, const Tensor& x, Tensor& y) override {
+    for_runs(y.numel(), [&](int64_t begin, int64_t n) {
+      float* sum = scratch_f32(0, n);
+      read_f32(at(y, begin), y.dtype(), sum, n);
+      vector_kernels().axpy(static_cast<float>(alpha), row_f32(x, begin, n, scratch_f32(1, n)), sum, n);
+      write_f32(sum, at(y, begin), y.dtype(), n);
+    });
+  }
+  void scale(Tensor& x, double alpha) override {
+    for_runs(x.numel(), [&](int64_t begin, int64_t n) {
+      const float* source = row_f32(x, begin, n, scratch_f32(0, n));
+      OutRow y(x, begin, n, scratch_f32(1, n));
+      vector_kernels().scale(static_cast<float>(alpha), source, y.data(), n);
+      y.store();
+    });
+  }
+  void dropout(const Tensor& x, float p, const RandomKey& key, Tensor& out) override {
+    // The words of RandomKey::block, taken apart for the vector loop.
+    uint32_t c3 = static_cast<uint32_t>(key.use) << 28 | static_cast<uint32_t>((key.step >> 32) & 0xFFFFF) << 8;
+    for_runs(x.numel(), [&](int64_t begin, int64_t n) {
+      const float* source = row_f32(x, begin, n, scratch_f32(0, n));
+      OutRow y(out, begin, n, scratch_f32(1, n));
+      vector_kernels().dropout(source, p, static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32),
+                               static_cast<uint32_t>(key.step), key.site, c3, static_cast<uint64_t>(begin / 4), y.data(), n);
+      y.store();
+    });
+  }
+  double sum_squares(const Tensor& x) override {
+    std::vector<double> partial(static_cast<size_t>((x.numel() + kRun - 1) / kRun));
+    for_runs(x.numel(), [&](int64_t begin, int64_t n) {
+      partial[static_cast<size_t>(begin / kRun)] = vector_kernels().sum_squares(row_f32(x, begin, n, scratch_f32(0, n)), n);
+    });
+    double total = 0;
+    for (double value : partial) total += value;
+    return total;
+  }
+  bool all_finite(const Tensor& x) override {
+    // An infinity or NaN makes the sum of squares infinite or NaN; finite f32 values cannot, in f64.
+    return std::isfinite(sum_squares(x));
+  }
+
+  void matmul(const MatmulArgs& args) override { cpu::matmul(args); }
+  void add_column_sums(const Tensor& x, Tensor& out) override {
+    std::vector<float> total;
+    int64_t width = x.cols();
+    sum_rows(x.rows(), width, 1, [&](int64_t r, float* partial) {
+      vector_kernels().add(partial, row_f32(x, r * width, width, scratch_f32(0, width)), partial, width);
+    }, total);
+    add_into(out, total.data());
+  }
+
+  void rms_norm(const Tensor& x, const Tensor& weight, float eps, Tensor& y, Tensor& rstd) override {
+    norm_rows(x, Tensor(), weight, eps, nullptr, y, rstd);
+  }
+  void add_rms_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor& sum, Tensor& y, Tensor& rstd) override {
+    norm_rows(x, delta, weight, eps, &sum, y, rstd);
+  }
+  void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& residual, Tensor& dx,
+                         Tensor& dweight) override {
+    int64_t width = x.cols(), rows = x.rows();
+    std::vector<float> w_buffer(static_cast<size_t>(width));
+    const float* w = row_f32(weight, 0, width, w_buffer.data());
+    const float* r = rstd.data<float>();
+    if (dx.defined())
+      for_rows(rows, width, [&](int64_t row) {
+        int64_t base = row * width;
+        const float* g = row_f32(dy, base, width, scratch_f32(0, width));
+        const float* source = row_f32(x, base, width, scratch_f32(1, width));
+        const float* skip = residual.defined() ? row_f32(residual, base, width, scratch_f32(2, width)) : nullptr;
+        float* weighted = scratch_f32(3, width);
+        vector_kernels().multiply(g, w, weighted, width);
+        float dot = vector_kernels().dot(weighted, source, width);
+        OutRow out(dx, base, width, scratch_f32(4, width));
+        vector_kernels().rms_norm_dx(g, w, source, r[row], r[row] * r[row] * r[row] * dot / static_cast<float>(width), skip, out.data(), width);
+        out.store();
+      });
+    if (!dweight.defined()) return;
+    std::vector<float> total;
+    sum_rows(rows, width, 1, [&](int64_t row, float* partial) {
+      vector_kernels().multiply_add(r[row], row_f32(dy, row * width, width, scratch_f32(0, width)),
+                                    row_f32(x, row * width, width, scratch_f32(1, width)), partial, width);
+    }, total);
+    add_into(dweight, total.data());
+  }
+  void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor& y, Tensor& mean, Tensor& rstd) override {
+    int64_t width = x.cols();
+    std::vector<float> w_buffer(static_cast<size_t>(width)), b_buffer(static_cast<size_t>(width));
+    const float* w = row_f32(weight, 0, width, w_buffer.data());
+    const float* b = bias.defined() ? row_f32(bias, 0, width, b_buffer.data()) : b_buffer.data();
+    for_rows(x.rows(), width, [&](int64_t row) {
+      const VectorKernels& v = vector_kernels();
+      float* centred = scratch_f32(0, width);
+      read_f32(at(x, row * width), x.dtype(), centred, width);
+      float average = v.sum(centred, width) / static_cast<float>(width);
+      for (int64_t j = 0; j < width; ++j) centred[j] -= average;
+      float inverse = 1.0f / std::sqrt(static_cast<float>(v.sum_squares(centred, width) / static_cast<double>(width)) + eps);
+      mean.data<float>()[row] = average;
+      rstd.data<float>()[row] = inverse;
+      OutRow out(y, row * width, width, scratch_f32(1, width));
+      v.scale(inverse, centred, out.data(), width);
+      v.multiply(out.data(), w, out.data(), width);
+      v.add(out.data(), b, out.data(), width);
+      out.store();
+    });
+  }
+  void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& rstd, Tensor& dx,
+                           Tensor& dweight, Tensor& dbias) override {
+    int64_t width = x.cols();
+    std::vector<float> w_buffer(static_cast<size_t>(width));
+    const float* w = row_f32(weight, 0, width, w_buffer.data());
+    auto normalised = [&](int64_t row, float* out) {
+      read_f32(at(x, row * width), x.dtype(), out, width);
+      float m = mean.data<float>()[row], r = rstd.data<float>()[row];
+      for (int64_t j = 0; j < width; ++j) out[j] = (out[j] - m) * r;
+    };
+    if (dx.defined())
+      for_rows(x.rows(), width, [&](int64_t row) {
+        const VectorKernels& v = vector_kernels();
+        float *hat = scratch_f32(0, width), *g = scratch_f32(1, width);
+        normalised(row, hat);
+        v.multiply(row_f32(dy, row * width, width, scratch_f32(2, width)), w, g, width);
+        float sum = v.sum(g, width) / static_cast<float>(width), dot = v.dot(g, hat, width) / static_cast<float>(width);
+        float r = rstd.data<float>()[row];
+        OutRow out(dx, row * width, width, scratch_f32(3, width));
+        for (int64_t j = 0; j < width; ++j) out.data()[j] = r * (g[j] - sum - hat[j] * dot);
+        out.store();
+      });
+    if (!dweight.defined() && !dbias.defined()) return;
+    std::vector<float> total;
+    sum_rows(x.rows(), width, 2, [&](int64_t row, float* partial) {
+      const float* g = row_f32(dy, row * width, width, scratch_f32(0, width));
+      float* hat = scratch_f32(1, width);
+      normalised(row, hat);
+      vector_kernels().multiply_add(1.0f, g, hat, partial, width);
+      vector_kernels().add(partial + width, g, partial + width, width);
+    }, total);
+    if (dweight.defined()) add_into(dweight, total.data());
+    if (dbias.defined()) add_into(dbias, total.data() + width);
+  }
+
+  void rotary(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin, bool inverse, Tensor& out) override {
+    int64_t heads = x.dim(1), dim = x.dim(2), half = cos.cols(), width = heads * dim;
+    for_rows(x.dim(0), width, [&](int64_t t) {
+      const float* source = row_f32(x, t * width, width, scratch_f32(0, width));
+      OutRow target(out, t * width, width, scratch_f32(1, width));
+      const float* c = cos.data<float>() + positions[static_cast<size_t>(t)] * half;
+      const float* s = sin.data<float>() + positions[static_cast<size_t>(t)] * half;
+      float* turn = scratch_f32(2, half);
+      vector_kernels().scale(inverse ? -1.0f : 1.0f, s, turn, half);
+      for (int64_t h = 0; h < heads; ++h) {
+        const float* in = source + h * dim;
+        float* y = target.data() + h * dim;
+        vector_kernels().rotate(in, in + half, c, turn, y, y + half, half);
+        if (y != in)
+          for (int64_t i = 2 * half; i < dim; ++i) y[i] = in[i];
+      }
+      target.store();
+    });
+  }
+
+  void attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec, Tensor& out, Tensor& lse) override {
+    attention_forward(q, k, v, spec, out, lse);
+  }
+  void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
+                          const AttentionSpec& spec, Tensor& dq, Tensor& dk, Tensor& dv) override {
+    cpu::attention_backward(dout, q, k, v, out, lse, spec, dq, dk, dv);
+  }
+
+  void swiglu(const Tensor& gate, const Tensor& up, Tensor& out) override {
+    for_runs(out.numel(), [&](int64_t begin, int64_t n) {
+      const float* g = row_f32(gate, begin, n, scratch_f32(0, n));
+      const float* u = row_f32(up, begin, n, scratch_f32(1, n));
+      OutRow y(out, begin, n, scratch_f32(2, n));
+      vector_kernels().swiglu(g, u, y.data(), n);
+      y.store();
+    });
+  }
+  void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate, Tensor& dup) override {
+    for_runs(dout.numel(), [&](int64_t begin, int64_t n) {
+      const float* d = row_f32(dout, begin, n, scratch_f32(0, n));
+      const float* g = row_f32(gate, begin, n, scratch_f32(1, n));
+      const float* u = row_f32(up, begin, n, scratch_f32(2, n));
+      OutRow dg(dgate, begin, n, scratch_f32(3, n)), du(dup, begin, n, scratch_f32(4, n));
+      vector_kernels().swiglu_backward(d, g, u, dg.data(), du.data(), n);
+      dg.store();
+      du.store();
+    });
+  }
+
+  void embedding(std::span<const int32_t> ids, const Tensor& table, Tensor& out) override {
+    int64_t width = table.cols();
+    for_rows(static_cast<int64_t>(ids.size()), width, [&](int64_t t) {
+      int64_t element = ids[static_cast<size_t>(t)] * width;
+      if (table.dtype() == out.dtype()) {
+        std::memcpy(at(out, t * width), at(table, element), static_cast<size_t>(width) * dtype_size(out.dtype()));
+        return;
+      }
+      write_f32(row_f32(table, element, width, scratch_f32(0, width)), at(out, t * width), out.dtype(), width);
+    });
+  }
+  void embedding_backward(std::span<const int32_t> ids, const Tensor& dout, Tensor& dtable) override {
+    // A thread owns a range of columns, so rows that occur twice are added in token order by one thread.
+    int64_t width = dtable.cols();
+    constexpr int64_t kColumns = 64;
+    parallel_for((width + kColumns - 1) / kColumns, [&](int64_t chunk) {
+      int64_t begin = chunk * kColumns, n = std::min(kColumns, width - begin);
+      for (size_t t = 0; t < ids.size(); ++t) {
+        float* target = dtable.data<float>() + ids[t] * width + begin;
+        vector_kernels().add(target, row_f32(dout, static_cast<int64_t>(t) * width + begin, n, scratch_f32(0, n)), target, n);
+      }
+    });
+  }
+  void gather_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override { embedding(rows, x, out); }
+  void scatter_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override {
+    size_t bytes = static_cast<size_t>(x.cols()) * dtype_size(x.dtype());
+    for_rows(static_cast<int64_t>(rows.size()), x.cols(), [&](int64_t i) {
+      std::memcpy(at(out, rows[static_cast<size_t>(i)] * x.cols()), at(x, i * x.cols()), bytes);
+    });
+  }
+
+  void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale, Tensor& losses, Tensor& dlogits) override {
+    int64_t vocab = logits.cols();
+    for_rows(logits.rows(), vocab, [&](int64_t r) {
+      const VectorKernels& v = vector_kernels();
+      const float* x = row_f32(logits, r * vocab, vocab, scratch_f32(0, vocab));
+      float* p = scratch_f32(1, vocab);
+      int32_t label = labels[static_cast<size_t>(r)];
+      float top = v.max(x, vocab), wanted = x[label];
+      float sum = v.exp_shift(x, 1.0f, top, p, vocab);
+      losses.data<float>()[r] = top + std::log(sum) - wanted;
+      if (!dlogits.defined()) return;
+      OutRow out(dlogits, r * vocab, vocab, p);
+      v.scale(grad_scale / sum, p, out.data(), vocab);
+      out.data()[label] -= grad_scale;
+      out.store();
+    });
+  }
+
+  void adamw(Tensor& parameter, const Tensor& gradient, Tensor& m, Tensor& v, const AdamWArgs& a) override {
+    double correction1 = 1.0 - std::pow(static_cast<double>(a.beta1), static_cast<double>(a.step));
+    double correction2 = 1.0 - std::pow(static_cast<double>(a.beta2), static_cast<double>(a.step));
+    float step_size = static_cast<float>(a.learning_rate / correction1), root = static_cast<float>(1.0 / std::sqrt(correction2));
+    for_runs(parameter.numel(), [&](int64_t begin, int64_t n) {
+      vector_kernels().adamw(parameter.data<float>() + begin, gradient.data<float>() + begin, m.data<float>() + begin,
+                             v.data<float>() + begin, n, a.grad_scale, a.beta1, a.beta2, 1.0f - a.learning_rate * a.weight_decay,
+                             step_size, root, a.epsilon);
+    });
+  }
+
+ private:
+  static void norm_rows(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor* sum, Tensor& y, Tensor& rstd) {
+    int64_t width = x.cols();
+    std::vector<float> w_buffer(static_cast<size_t>(width));
+    const float* w = row_f32(weight, 0, width, w_buffer.data());
+    for_rows(x.rows(), width, [&](int64_t row) {
+      const VectorKernels& v = vector_kernels();
+      int64_t base = row * width;
+      const float* source = row_f32(x, base, width, scratch_f32(0, width));
+      if (sum) {
+        OutRow total(*sum, base, width, scratch_f32(1, width));
+        v.add(source, row_f32(delta, base, width, scratch_f32(2, width)), total.data(), width);
+        total.store();
+        // The norm sees the sum as it is stored.
+        source = row_f32(*sum, base, width, scratch_f32(1, width));
+      }
+      float inverse = 1.0f / std::sqrt(static_cast<float>(v.sum_squares(source, width) / static_cast<double>(width)) + eps);
+      rstd.data<float>()[row] = inverse;
+      OutRow out(y, base, width, scratch_f32(3, width));
+      v.scale(inverse, source, out.data(), width);
+      if (x.dtype() == DType::kBF16) v.round_bf16(out.data(), width);
+      v.multiply(out.data(), w, out.data(), width);
+      out.store();
+    });
+  }
+};
+
+}  // namespace
+
+Backend& cpu_backend() {
+  static CpuBackend backend;
+  return backend;
+}
+
+std::string cpu_backend_description() {
+  return cpu_backend().description();
+}
+
+}  // namespace fettle

@@ -1,0 +1,163 @@
+#include "fettle/kernels/cpu/products.h"
+
+#include <algorithm>
+
+#include "fettle/base/threads.h"
+#include "fettle/kernels/cpu/gemm.h"
+#include "fettle/kernels/cpu/rows.h"
+
+namespace fettle::cpu {
+namespace {
+
+// Tiles are a function of the shape alone, which keeps results independent of the number of threads.
+constexpr int64_t kTileRows = 512, kTileColumns = 512;
+constexpr int64_t kFewRows = 4;              ///< up to here a product is bound by reading the weight once
+constexpr int64_t kWholeConversion = 1 << 20;  ///< operands up to this many elements are converted at once
+
+struct Shape3 {
+  int64_t m, n, k;
+};
+
+Shape3 shape_of(const MatmulArgs& args) {
+  const Tensor &a = *args.a, &b = *args.b;
+  Shape3 s{args.transpose_a ? a.cols() : a.rows(), args.transpose_b ? b.rows() : b.cols(), args.transpose_a ? a.rows() : a.cols()};
+  FETTLE_CHECK((args.transpose_b ? b.cols() : b.rows()) == s.k && args.out->rows() == s.m && args.out->cols() == s.n,
+               "matmul of {}{} and {}{} into {}", shape_string(a.shape()), args.transpose_a ? "ᵀ" : "", shape_string(b.shape()),
+               args.transpose_b ? "ᵀ" : "", shape_string(args.out->shape()));
+  return s;
+}
+
+void finish_rows(const MatmulArgs& args, int64_t row0, int64_t rows, int64_t col0, int64_t columns) {
+  if (!args.bias) return;
+  const VectorKernels& v = vector_kernels();
+  Tensor& out = *args.out;
+  const float* bias = row_f32(*args.bias, col0, columns, scratch_f32(11, columns));
+  float* buffer = scratch_f32(12, columns);
+  for (int64_t r = row0; r < row0 + rows; ++r) {
+    int64_t element = r * out.cols() + col0;
+    const float* x = row_f32(out, element, columns, buffer);
+    OutRow y(out, element, columns, buffer);
+    v.add(x, bias, y.data(), columns);
+    y.store();
+  }
+}
+
+// y[m, n] = alpha x Wᵀ (+ beta y + bias) for a handful of rows: each weight row is read once and meets every x.
+void few_rows(const MatmulArgs& args, const Shape3& s) {
+  const VectorKernels& v = vector_kernels();
+  const Tensor &a = *args.a, &b = *args.b;
+  Tensor& out = *args.out;
+  std::vector<float> x(static_cast<size_t>(s.m * s.k));
+  read_f32(at(a, 0), a.dtype(), x.data(), s.m * s.k);
+  constexpr int64_t kRun = 64;
+  parallel_for((s.n + kRun - 1) / kRun, [&](int64_t chunk) {
+    for (int64_t j = chunk * kRun, end = std::min(s.n, j + kRun); j < end; ++j) {
+      const std::byte* w = at(b, j * s.k);
+      for (int64_t i = 0; i < s.m; ++i) {
+        const float* row = x.data() + i * s.k;
+        float dot = b.dtype() == DType::kBF16  ? v.dot_bf16(row, reinterpret_cast<const uint16_t*>(w), s.k)
+                    : b.dtype() == DType::kF16 ? v.dot_f16(row, reinterpret_cast<const uint16_t*>(w), s.k)
+                                               : v.dot(row, reinterpret_cast<const float*>(w), s.k);
+        float value = args.alpha * dot, old = 0;
+        if (args.beta != 0) {
+          read_f32(at(out, i * s.n + j), out.dtype(), &old, 1);
+          value += args.beta * old;
+        }
+        if (args.bias) {
+          float bias;
+          read_f32(at(*args.bias, j), args.bias->dtype(), &bias, 1);
+          value += bias;
+        }
+        write_f32(&value, at(out, i * s.n + j), out.dtype(), 1);
+      }
+    }
+  });
+}
+
+// An operand in the product's dtype: the tensor itself, a converted copy when it is small, or nothing (converted by tile).
+Tensor whole_operand(const Tensor& x, DType product) {
+  if (x.dtype() == product) return x;
+  if (x.numel() <= kWholeConversion) return x.to(product, MemoryKind::kWorkspace);
+  return {};
+}
+
+// Converts a sub-matrix [rows, columns] at (row0, col0) of x into contiguous scratch.
+const void* converted_panel(const Tensor& x, int64_t row0, int64_t rows, int64_t col0, int64_t columns, DType product, int slot) {
+  float* scratch = scratch_f32(slot, rows * columns);
+  if (product == DType::kF32) {
+    for (int64_t r = 0; r < rows; ++r) read_f32(at(x, (row0 + r) * x.cols() + col0), x.dtype(), scratch + r * columns, columns);
+    return scratch;
+  }
+  float* row = scratch_f32(slot + 1, columns);
+  auto* out = reinterpret_cast<std::byte*>(scratch);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* values = row_f32(x, (row0 + r) * x.cols() + col0, columns, row);
+    write_f32(values, out + static_cast<size_t>(r * columns) * dtype_size(product), product, columns);
+  }
+  return out;
+}
+
+}  // namespace
+
+void matmul(const MatmulArgs& args) {
+  Shape3 s = shape_of(args);
+  if (s.m == 0 || s.n == 0) return;
+  Tensor& out = *args.out;
+  if (s.m <= kFewRows && args.transpose_b && !args.transpose_a) return few_rows(args, s);
+  DType product = args.compute == DType::kBF16 && native_bf16() ? DType::kBF16 : DType::kF32;
+  Tensor a = whole_operand(*args.a, product), b = whole_operand(*args.b, product);
+  // oneDNN writes f32 or bf16; anything else, and any beta besides 0 and 1, goes through an f32 tile.
+  DType gemm_out = out.dtype() == DType::kF32 || (out.dtype() == DType::kBF16 && product == DType::kBF16) ? out.dtype() : DType::kF32;
+  bool direct = gemm_out == out.dtype() && (args.beta == 0.0f || args.beta == 1.0f);
+
+  int64_t tile_m = std::min(s.m, kTileRows), tile_n = std::min(s.n, kTileColumns);
+  int64_t tiles_m = (s.m + tile_m - 1) / tile_m, tiles_n = (s.n + tile_n - 1) / tile_n;
+  // A weight whose tile must be converted or repacked is used for all row tiles of that column in a row.
+  parallel_for(tiles_m * tiles_n, [&](int64_t tile) {
+    int64_t row0 = tile % tiles_m * tile_m, col0 = tile / tiles_m * tile_n;
+    int64_t rows = std::min(tile_m, s.m - row0), columns = std::min(tile_n, s.n - col0);
+    Gemm g{.m = rows, .n = columns, .k = s.k, .a = nullptr, .b = nullptr, .c = nullptr, .lda = 0, .ldb = 0, .ldc = 0,
+           .transpose_a = args.transpose_a, .transpose_b = args.transpose_b, .alpha = args.alpha, .in = product, .out = gemm_out};
+    if (a.defined()) {
+      g.a = at(a, args.transpose_a ? row0 : row0 * s.k);
+      g.lda = a.cols();
+    } else if (args.transpose_a) {
+      g.a = converted_panel(*args.a, 0, s.k, row0, rows, product, 13);
+      g.lda = rows;
+    } else {
+      g.a = converted_panel(*args.a, row0, rows, 0, s.k, product, 13);
+      g.lda = s.k;
+    }
+    if (b.defined()) {
+      g.b = at(b, args.transpose_b ? col0 * s.k : col0);
+      g.ldb = b.cols();
+    } else if (args.transpose_b) {
+      g.b = converted_panel(*args.b, col0, columns, 0, s.k, product, 15);
+      g.ldb = s.k;
+    } else {
+      g.b = converted_panel(*args.b, 0, s.k, col0, columns, product, 15);
+      g.ldb = columns;
+    }
+    if (direct) {
+      g.c = at(out, row0 * s.n + col0);
+      g.ldc = s.n;
+      g.beta = args.beta;
+      gemm(g);
+    } else {
+      float* c = scratch_f32(17, rows * columns);
+      g.c = c;
+      g.ldc = columns;
+      g.out = DType::kF32;
+      gemm(g);
+      float* buffer = scratch_f32(18, columns);
+      for (int64_t r = 0; r < rows; ++r) {
+        int64_t element = (row0 + r) * s.n + col0;
+        if (args.beta != 0) vector_kernels().axpy(args.beta, row_f32(out, element, columns, buffer), c + r * columns, columns);
+        write_f32(c + r * columns, at(out, element), out.dtype(), columns);
+      }
+    }
+    finish_rows(args, row0, rows, col0, columns);
+  });
+}
+
+}  // namespace fettle::cpu
