@@ -34,6 +34,7 @@ TEST(CommandLine, UnknownCommandsSuggestTheNearest) {
 }
 
 TEST(CommandLine, WrongFlagsExitTwo) {
+  EXPECT_THAT(run_fettle({"version", "--foo"}).err, HasSubstr("see `fettle version --help`"));
   EXPECT_EQ(run_fettle({"version", "--foo"}).code, 2);
   EXPECT_EQ(run_fettle({"version", "foo"}).code, 2);
   EXPECT_EQ(run_fettle({"config"}).code, 2);
@@ -66,6 +67,15 @@ TEST(CommandLine, ClosedOutputEndsQuietly) {
       {"-c", fettle_binary().string() + " config keys --all --json | head -1; echo ${PIPESTATUS[0]}"});
   EXPECT_THAT(result.err, IsEmpty());
   EXPECT_THAT(result.out, testing::AnyOf(HasSubstr("\n141\n"), HasSubstr("\n0\n")));
+}
+
+TEST(CommandLine, OutputThatCannotBeWrittenIsAnError) {
+  for (const char* words : {" version", " --help"}) {
+    const ProcessResult result =
+        run_program("/bin/bash", {"-c", fettle_binary().string() + words + " > /dev/full"});
+    EXPECT_EQ(result.code, 4);
+    EXPECT_THAT(result.err, HasSubstr("cannot write to standard output"));
+  }
 }
 
 TEST(Version, NamesVersionAndCpuPath) {

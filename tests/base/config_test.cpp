@@ -9,6 +9,7 @@
 
 #include "fettle/base/config/values.h"
 #include "fettle/base/error.h"
+#include "fettle/base/random.h"
 #include "support.h"
 
 namespace fettle {
@@ -423,6 +424,43 @@ TEST(ConfigFile, HostileYamlIsRefusedQuickly) {
   for (int i = 0; i < 100000; ++i) many += fmt::format("k{}: 1\n", i);
   EXPECT_THAT(yaml_error(many), HasSubstr("more than 4096 keys"));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+}
+
+// Whatever stands in a file, reading ends in values or in one Error.
+TEST(ConfigFile, RandomlyDamagedFilesNeverCrash) {
+  const std::string seed =
+      "# c\nlora_rank: 16\nlora_target: [q_proj, 'v_proj', \"a\\n\"]\nlr_scheduler_kwargs: {num_cycles: "
+      "0.5}\n"
+      "dataset:\n  - a\n  - b\nrun_name: |\n  text\n  more\ntemplate: >-\n  x\n? seed\n: 1e-4\n---\n...\n";
+  const std::string_view marks = "&*!|>%@`{}[],:?-#'\"\\ \t\n~<=.019ax\x80\xff";
+  RandomStream random(RandomKey{.seed = 1, .use = RandomUse::kSynthetic});
+  for (int round = 0; round < 5000; ++round) {
+    std::string text = seed;
+    for (uint64_t edits = 1 + random.below(8); edits > 0; --edits) {
+      const size_t at = random.below(text.size());
+      switch (random.below(3)) {
+        case 0:
+          text[at] = marks[random.below(marks.size())];
+          break;
+        case 1:
+          text.insert(at, 1 + random.below(3), marks[random.below(marks.size())]);
+          break;
+        default:
+          text.erase(at, 1 + random.below(10));
+          break;
+      }
+      if (text.empty()) text = ":";
+    }
+    try {
+      for (const RawEntry& item : parse_yaml_config(text, "x"))
+        if (const Option* option = find_option(item.key)) parse_option_value(*option, item.value, "x");
+    } catch (const Error&) {
+    }
+    try {
+      parse_json_config(text, "x");
+    } catch (const Error&) {
+    }
+  }
 }
 
 TEST(ConfigFile, EmptyAndCommentOnlyFilesAreDefaults) {

@@ -4,8 +4,11 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <iostream>
 #include <memory>
 #include <new>
 
@@ -39,23 +42,25 @@ std::vector<std::string> command_names(const CLI::App& app) {
   return names;
 }
 
-// Follows the words through the commands; a word where only a command can stand has to be one. CLI11 would
-// speak of an unexpected argument.
-void check_command_words(CLI::App& root, int argc, char** argv) {
+// The commands that the words name, "fettle config show". A word where only a command can stand has to be
+// one; CLI11 would speak of an unexpected argument.
+std::string command_path(CLI::App& root, int argc, char** argv) {
   CLI::App* app = &root;
+  std::string path = root.get_name();
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     const std::vector<std::string> names = command_names(*app);
-    if (names.empty()) return;
+    if (names.empty()) break;
     if (word.starts_with('-')) continue;
     if (std::find(names.begin(), names.end(), word) == names.end()) {
-      const std::string path = app == &root ? "fettle" : "fettle " + app->get_name();
       const std::string near = nearest(word, names);
       fail_usage("unknown command \"{}\"{}; `{} --help` lists the commands", printable(word),
                  near.empty() ? "" : fmt::format(", did you mean `{} {}`?", path, near), path);
     }
     app = app->get_subcommand(word);
+    path += " " + word;
   }
+  return path;
 }
 
 void add_shared_flags(CLI::App& app) {
@@ -80,20 +85,12 @@ CLI::App& add_command(CLI::App& parent, const std::string& name, const std::stri
   return command;
 }
 
-int run(int argc, char** argv) {
-  // `fettle … | head` ends quietly, as other tools do.
-  ::signal(SIGPIPE, SIG_DFL);
-  CLI::App root("fettle fine-tunes language models on this machine.", "fettle");
-  root.formatter(std::make_shared<HelpFormatter>());
-  add_shared_flags(root);
-  root.require_subcommand(0, 1);
-  add_all_commands(root);
-  if (argc <= 1) {
-    fmt::print("{}", kShortHelp);
-    return 0;
-  }
+namespace {
+
+int dispatch(CLI::App& root, int argc, char** argv) {
+  std::string path = root.get_name();
   try {
-    check_command_words(root, argc, argv);
+    path = command_path(root, argc, argv);
     root.parse(argc, argv);
     if (root.get_subcommands().empty()) fmt::print("{}", kShortHelp);
     return 0;
@@ -102,7 +99,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& success) {
     return root.exit(success);
   } catch (const CLI::ParseError& error) {
-    return report(ExitCode::kUsage, fmt::format("{}; see `fettle --help`", error.what()));
+    return report(ExitCode::kUsage, fmt::format("{}; see `{} --help`", error.what(), path));
   } catch (const Error& error) {
     return report(error.code(), error.what());
   } catch (const std::bad_alloc&) {
@@ -111,6 +108,25 @@ int run(int argc, char** argv) {
     return report(ExitCode::kInternal,
                   fmt::format("{} (a defect in fettle; please report it)", error.what()));
   }
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  // `fettle … | head` ends quietly, as other tools do.
+  ::signal(SIGPIPE, SIG_DFL);
+  CLI::App root("fettle fine-tunes language models on this machine.", "fettle");
+  root.formatter(std::make_shared<HelpFormatter>());
+  add_shared_flags(root);
+  root.require_subcommand(0, 1);
+  add_all_commands(root);
+  const int code = dispatch(root, argc, argv);
+  // Output that did not reach its file is a failure, however well the command went.
+  std::cout.flush();
+  if ((std::fflush(stdout) != 0 || std::ferror(stdout) || !std::cout) && code == 0)
+    return report(ExitCode::kResources,
+                  fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+  return code;
 }
 
 }  // namespace fettle::app
