@@ -35,6 +35,7 @@ struct Session {
 
   Session() = default;
   Session(Session&&) = default;
+  Session& operator=(Session&&) = default;
   ~Session() { adapters.clear(); }
 };
 

@@ -157,10 +157,8 @@ void Bpe::merge(std::vector<TokenId>& symbols) const {
       if (pairs[i].rank >= 0 && (best == n || pairs[i].rank < pairs[best].rank)) best = i;
     if (best == n) break;
     symbols[best] = pairs[best].id;
-    for (size_t i = best + 1; i + 1 < n; ++i) {
-      symbols[i] = symbols[i + 1];
-      pairs[i] = pairs[i + 1 < n - 1 ? i + 1 : i];
-    }
+    for (size_t i = best + 1; i + 1 < n; ++i) symbols[i] = symbols[i + 1];
+    for (size_t i = best + 1; i + 2 < n; ++i) pairs[i] = pairs[i + 1];
     --n;
     if (best > 0) pairs[best - 1] = merges_.find(symbols[best - 1], symbols[best]);
     if (best + 1 < n) pairs[best] = merges_.find(symbols[best], symbols[best + 1]);
@@ -190,7 +188,7 @@ void Bpe::merge_long(std::vector<TokenId>& symbols) const {
     next[i] = i + 1 < n ? i + 1 : kNone;
     if (i + 1 < n) candidate(i, i + 1, [&](Candidate c) { initial.push_back(c); });
   }
-  std::priority_queue<Candidate> queue(std::less<>(), std::move(initial));
+  std::priority_queue<Candidate> queue(std::less<Candidate>(), std::move(initial));
   while (!queue.empty()) {
     Candidate c = queue.top();
     queue.pop();

@@ -43,9 +43,11 @@ class Tokenizer {
   virtual std::vector<std::filesystem::path> files() const = 0;
 };
 
-/// Reads the tokenizer of a model folder: tokenizer.json, else tokenizer.model / spiece.model, vocab.json+merges.txt
-/// or vocab.txt. Error(kBadInput) naming the file and the field.
+/// Reads the tokenizer of a model folder: tokenizer.json with a BPE model. Error(kBadInput) naming the file and the field.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder);
+
+/// A tokenizer.json alone, without the flags and names of tokenizer_config.json.
+std::shared_ptr<const Tokenizer> load_tokenizer_json(const std::filesystem::path& file);
 
 /// Decodes ids one by one and never emits half a character.
 class StreamDecoder {

@@ -7,17 +7,6 @@
 
 namespace fettle {
 
-std::string format_bytes(uint64_t bytes) {
-  double value = static_cast<double>(bytes);
-  const char* unit = "B";
-  for (const char* next : {"KiB", "MiB", "GiB", "TiB"}) {
-    if (value < 1024) break;
-    value /= 1024;
-    unit = next;
-  }
-  return fmt::format("{:.{}f} {}", value, value < 10 && *unit != 'B' ? 2 : value < 100 && *unit != 'B' ? 1 : 0, unit);
-}
-
 MemoryPlan plan_memory(CausalLM& model, const std::vector<Parameter*>& trainable, int64_t tokens, DType compute,
                        bool gradient_checkpointing) {
   const ModelConfig& c = model.config();

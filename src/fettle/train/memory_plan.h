@@ -23,7 +23,4 @@ struct MemoryPlan {
 MemoryPlan plan_memory(CausalLM& model, const std::vector<Parameter*>& trainable, int64_t tokens, DType compute,
                        bool gradient_checkpointing);
 
-/// "1.53 GiB", "12.0 MiB".
-std::string format_bytes(uint64_t bytes);
-
 }  // namespace fettle

@@ -17,6 +17,16 @@ ScheduleSpec schedule_spec(const TrainArguments& a, const TrainPlan& plan) {
           .total_steps = plan.total_steps, .options = a.lr_scheduler_kwargs};
 }
 
+ModelInput model_input(const PackedBatch& batch) {
+  ModelInput input;
+  input.ids = std::make_shared<std::vector<int32_t>>(batch.ids);
+  auto packing = std::make_shared<Packing>();
+  packing->positions = batch.positions;
+  packing->cu_seqlens = packing->cu_keys = batch.cu_seqlens;
+  input.packing = std::move(packing);
+  return input;
+}
+
 double total_flos(const CausalLM& model, int64_t tokens) {
   int64_t parameters = 0;
   for (const Parameter* parameter : const_cast<CausalLM&>(model).parameters())
@@ -70,7 +80,7 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
                     .seed = arguments_.seed, .step = static_cast<uint64_t>(micro_step_++)};
     // A batch without a label adds nothing; its mask is kept out of 0/0 by leaving it out.
     if (batch.label_tokens() == 0) continue;
-    ModelInput input = batch.model_input();
+    ModelInput input = model_input(batch);
     input.gradient_checkpointing = arguments_.gradient_checkpointing;
     Var hidden = model_.hidden_states(context, input);
     auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };

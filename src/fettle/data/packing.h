@@ -1,0 +1,24 @@
+// Examples of a micro-batch laid in one row without padding.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fettle/data/batch.h"
+
+namespace fettle {
+
+/// Tokens of several sequences, one after another. No token sees another sequence, so a padded batch of the same rows has
+/// the same loss.
+struct PackedBatch {
+  std::vector<int32_t> ids;         ///< [T]
+  std::vector<int32_t> labels;      ///< [T], shifted: the label of position t is token t+1 of its sequence; the last has none
+  std::vector<int32_t> positions;   ///< [T], from 0 in each sequence
+  std::vector<int32_t> cu_seqlens;  ///< [S+1]
+  /// Positions with a label: what the loss is averaged over.
+  int64_t label_tokens() const;
+};
+
+PackedBatch pack_examples(std::span<const Example> examples, std::span<const int64_t> rows);
+
+}  // namespace fettle
