@@ -3,9 +3,13 @@
 namespace fettle::app {
 
 void add_all_commands(CLI::App& root) {
+  add_train(root);
+  add_export(root);
+  add_init_model(root);
   add_chat(root);
   add_generate(root);
   add_score(root);
+  add_tokenize(root);
   add_config(root);
   add_doctor(root);
   add_version(root);

@@ -11,6 +11,10 @@ void add_config(CLI::App& root);
 void add_doctor(CLI::App& root);
 void add_version(CLI::App& root);
 void add_completion(CLI::App& root);
+void add_train(CLI::App& root);
+void add_export(CLI::App& root);
+void add_init_model(CLI::App& root);
+void add_tokenize(CLI::App& root);
 
 /// Adds all of the above in the order of the help.
 void add_all_commands(CLI::App& root);

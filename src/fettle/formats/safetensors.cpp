@@ -4,9 +4,11 @@
 #include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "fettle/base/error.h"
 #include "fettle/base/json.h"
+#include "fettle/formats/foreign_file.h"
 
 namespace fettle {
 namespace {
@@ -19,12 +21,15 @@ struct Type {
   uint64_t bits;
   std::optional<DType> dtype;
 };
-constexpr std::array<Type, 18> kTypes = {{
-    {"F32", 32, DType::kF32}, {"BF16", 16, DType::kBF16}, {"F16", 16, DType::kF16}, {"F64", 64, DType::kF64},
-    {"I64", 64, DType::kI64}, {"I32", 32, DType::kI32},   {"U8", 8, DType::kU8},    {"I8", 8, std::nullopt},
-    {"I16", 16, std::nullopt}, {"U16", 16, std::nullopt}, {"U32", 32, std::nullopt}, {"U64", 64, std::nullopt},
-    {"BOOL", 8, std::nullopt}, {"F8_E4M3", 8, std::nullopt}, {"F8_E5M2", 8, std::nullopt}, {"F8_E8M0", 8, std::nullopt},
-    {"C64", 64, std::nullopt}, {"F4", 4, std::nullopt},
+constexpr std::array<Type, 22> kTypes = {{
+    {"F32", 32, DType::kF32},     {"BF16", 16, DType::kBF16},       {"F16", 16, DType::kF16},
+    {"F64", 64, DType::kF64},     {"I64", 64, DType::kI64},         {"I32", 32, DType::kI32},
+    {"U8", 8, DType::kU8},        {"I8", 8, std::nullopt},          {"I16", 16, std::nullopt},
+    {"U16", 16, std::nullopt},    {"U32", 32, std::nullopt},        {"U64", 64, std::nullopt},
+    {"BOOL", 8, std::nullopt},    {"F8_E4M3", 8, std::nullopt},     {"F8_E5M2", 8, std::nullopt},
+    {"F8_E8M0", 8, std::nullopt}, {"F8_E4M3FNUZ", 8, std::nullopt}, {"F8_E5M2FNUZ", 8, std::nullopt},
+    {"C64", 64, std::nullopt},    {"F4", 4, std::nullopt},          {"F6_E2M3", 6, std::nullopt},
+    {"F6_E3M2", 6, std::nullopt},
 }};
 
 const Type* find_type(std::string_view name) {
@@ -33,8 +38,9 @@ const Type* find_type(std::string_view name) {
   return nullptr;
 }
 
-// Reads the header event by event: {"name": {"dtype": s, "shape": [n…], "data_offsets": [b, e]}, "__metadata__": {s: s}}.
-// No document is built, so a header costs memory in proportion to its own size and errors come at the first bad field.
+// Reads the header event by event: {"name": {"dtype": s, "shape": [n…], "data_offsets": [b, e]},
+// "__metadata__": {s: s}}. No document is built, so a header costs memory in proportion to its own size and
+// errors come at the first bad field.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   HeaderReader(std::string origin, std::map<std::string, TensorInfo>& tensors, Metadata& metadata)
@@ -61,7 +67,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
   bool string(std::string& value) override {
     if (state_ == State::kMetadata && depth_ == 2) {
-      if (!metadata_.emplace(key_, value).second) fail_input("{}: header: duplicate key \"{}\" in __metadata__", origin_, printable(key_));
+      if (!metadata_.emplace(key_, value).second)
+        fail_input("{}: header: duplicate key \"{}\" in __metadata__", origin_, printable(key_));
       return true;
     }
     if (state_ == State::kTensor && key_ == "dtype" && current_.dtype_name.empty()) {
@@ -83,7 +90,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     if (key_.empty() || key_.size() > kMaxName || key_.find('\0') != std::string::npos)
-      fail_input("{}: header: tensor name \"{}\" is empty, longer than {} bytes or holds a NUL", origin_, printable(key_), kMaxName);
+      fail_input("{}: header: tensor name \"{}\" is empty, longer than {} bytes or holds a NUL", origin_,
+                 printable(key_), kMaxName);
     name_ = key_;
     current_ = {};
     has_shape_ = false;
@@ -93,8 +101,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
   bool end_object() override {
     if (--depth_ == 1 && state_ == State::kTensor) {
-      if (current_.dtype_name.empty() || !has_shape_ || offsets_ != 2) fail("needs dtype, shape and two data_offsets");
-      if (!tensors_.emplace(name_, current_).second) fail_input("{}: header: duplicate tensor \"{}\"", origin_, printable(name_));
+      if (current_.dtype_name.empty() || !has_shape_ || offsets_ != 2)
+        fail("needs dtype, shape and two data_offsets");
+      if (!tensors_.emplace(name_, current_).second)
+        fail_input("{}: header: duplicate tensor \"{}\"", origin_, printable(name_));
     }
     state_ = State::kTop;
     return true;
@@ -122,18 +132,24 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool parse_error(size_t position, const std::string&, const nlohmann::json::exception& error) override {
-    fail_input("{}: header is not valid JSON at offset {}: {}", origin_, position + 8, printable(error.what(), 160));
+    fail_input("{}: header is not valid JSON at offset {}: {}", origin_, position + 8,
+               printable(error.what(), 160));
   }
 
  private:
   enum class State { kTop, kMetadata, kTensor, kShape, kOffsets };
   template <typename... Args>
   [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
-    fail_input("{}: tensor \"{}\": {}", origin_, printable(name_), fmt::format(format, std::forward<Args>(args)...));
+    fail_input("{}: tensor \"{}\": {}", origin_, printable(name_),
+               fmt::format(format, std::forward<Args>(args)...));
   }
   bool unexpected(const std::string& what) const {
     if (depth_ == 0) fail_input("{}: header is {}, expected an object", origin_, what);
-    fail_input("{}: header: \"{}\" holds {}, which does not belong there", origin_, printable(depth_ == 1 ? key_ : name_.empty() ? key_ : name_), what);
+    fail_input("{}: header: \"{}\" holds {}, which does not belong there", origin_,
+               printable(depth_ == 1     ? key_
+                         : name_.empty() ? key_
+                                         : name_),
+               what);
   }
   std::string origin_, key_, name_;
   std::map<std::string, TensorInfo>& tensors_;
@@ -161,14 +177,23 @@ std::string safetensors_name(DType dtype) {
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
   std::span<const std::byte> bytes = file_.bytes();
   std::string origin = path.string();
-  if (bytes.size() < 8) fail_input("{}: {} bytes, a safetensors file has at least 8; the file is empty or cut off", origin, bytes.size());
+  if (bytes.size() < 8)
+    fail_input("{}: {} bytes, a safetensors file has at least 8; the file is empty or cut off", origin,
+               bytes.size());
   uint64_t length = read_le64(bytes.data());
-  if (length > kMaxHeader) fail_input("{}: header length is {}, the limit is {}; this is not a safetensors file", origin, length, kMaxHeader);
+  if (length > kMaxHeader)
+    fail_input("{}: header length is {}, the limit is {}: {}", origin, length, kMaxHeader,
+               foreign_file_hint(file_, "a safetensors file"));
   if (length > bytes.size() - 8)
-    fail_input("{}: header length is {} but only {} bytes follow; the file is cut off", origin, length, bytes.size() - 8);
+    fail_input("{}: header length is {} but only {} bytes follow; the file is cut off", origin, length,
+               bytes.size() - 8);
   std::string_view header(reinterpret_cast<const char*>(bytes.data()) + 8, length);
   size_t first = header.find_first_not_of(" \t\r\n");
-  if (first == header.npos || header[first] != '{') fail_input("{}: header does not start with '{{'; this is not a safetensors file", origin);
+  if (first == header.npos || header[first] != '{')
+    fail_input("{}: header does not start with '{{'; this is not a safetensors file", origin);
+  // The JSON parser takes a NUL for the end of the text; whatever followed would go unread.
+  if (size_t nul = header.find('\0'); nul != header.npos)
+    fail_input("{}: header is not valid JSON: a NUL byte at offset {}", origin, nul + 8);
   data_begin_ = 8 + length;
   HeaderReader reader(origin, tensors_, metadata_);
   nlohmann::json::sax_parse(header.begin(), header.end(), &reader);
@@ -187,21 +212,24 @@ void SafetensorsFile::check_layout(uint64_t data_size) const {
   for (const auto* entry : order) {
     const auto& [name, info] = *entry;
     if (info.begin > info.end)
-      fail_input("{}: tensor \"{}\": data_offsets [{}, {}] run backwards", origin, printable(name), info.begin, info.end);
+      fail_input("{}: tensor \"{}\": data_offsets [{}, {}] run backwards", origin, printable(name),
+                 info.begin, info.end);
     if (info.begin < at)
-      fail_input("{}: tensor \"{}\" overlaps \"{}\"", origin, printable(name), previous ? printable(*previous) : "");
+      fail_input("{}: tensor \"{}\" overlaps \"{}\"", origin, printable(name),
+                 previous ? printable(*previous) : "");
     if (info.begin > at)
       fail_input("{}: {} unused bytes before tensor \"{}\"", origin, info.begin - at, printable(name));
     uint64_t bits = find_type(info.dtype_name)->bits;
     for (int64_t d : info.shape)
       if (__builtin_mul_overflow(bits, static_cast<uint64_t>(d), &bits))
-        fail_input("{}: tensor \"{}\": shape {} is too large", origin, printable(name), shape_string(info.shape));
+        fail_input("{}: tensor \"{}\": shape {} is too large", origin, printable(name),
+                   shape_string(info.shape));
     if (bits % 8 != 0 || bits / 8 != info.end - info.begin)
-      fail_input("{}: tensor \"{}\": shape {} of {} takes {} bytes, data_offsets give {}", origin, printable(name),
-                 shape_string(info.shape), info.dtype_name, bits / 8, info.end - info.begin);
+      fail_input("{}: tensor \"{}\": shape {} of {} takes {} bytes, data_offsets give {}", origin,
+                 printable(name), shape_string(info.shape), info.dtype_name, bits / 8, info.end - info.begin);
     if (info.end > data_size)
-      fail_input("{}: tensor \"{}\" ends at byte {} of the data, the file holds {}; the file is cut off", origin, printable(name),
-                 info.end, data_size);
+      fail_input("{}: tensor \"{}\" ends at byte {} of the data, the file holds {}; the file is cut off",
+                 origin, printable(name), info.end, data_size);
     at = info.end;
     previous = &name;
   }
@@ -213,7 +241,8 @@ Tensor SafetensorsFile::tensor(const std::string& name) const {
   if (found == tensors_.end()) fail_input("{}: no tensor \"{}\"", path().string(), printable(name));
   const TensorInfo& info = found->second;
   if (!info.dtype)
-    fail_input("{}: tensor \"{}\" is {}, which is not supported here", path().string(), printable(name), info.dtype_name);
+    fail_input("{}: tensor \"{}\" is {}, which is not supported here", path().string(), printable(name),
+               info.dtype_name);
   const std::byte* data = file_.bytes().data() + data_begin_ + info.begin;
   if (reinterpret_cast<uintptr_t>(data) % dtype_size(*info.dtype) == 0)
     return Tensor::external(data, info.shape, *info.dtype, file_.keep_alive());
@@ -222,16 +251,22 @@ Tensor SafetensorsFile::tensor(const std::string& name) const {
   return copy;
 }
 
-SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> tensors, const Metadata& metadata)
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> tensors,
+                                     const Metadata& metadata)
     : file_(path), tensors_(std::move(tensors)) {
   uint64_t at = 0;
+  std::set<std::string_view> names;
   // The header is joined by hand: an ordered JSON object would search all its keys for each new one.
-  std::string body = metadata.empty() ? "{" : "{\"__metadata__\":" + Json(metadata).dump() + (tensors_.empty() ? "" : ",");
+  std::string body =
+      metadata.empty() ? "{" : "{\"__metadata__\":" + Json(metadata).dump() + (tensors_.empty() ? "" : ",");
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const Declaration& tensor = tensors_[i];
+    FETTLE_CHECK(names.insert(tensor.name).second, "tensor {} is declared twice", tensor.name);
     uint64_t size = dtype_size(tensor.dtype);
     for (int64_t d : tensor.shape) size *= static_cast<uint64_t>(d);
-    OrderedJson entry = {{"dtype", safetensors_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {at, at + size}}};
+    OrderedJson entry = {{"dtype", safetensors_name(tensor.dtype)},
+                         {"shape", tensor.shape},
+                         {"data_offsets", {at, at + size}}};
     body += (i ? "," : "") + Json(tensor.name).dump() + ":" + entry.dump();
     at += size;
   }
@@ -246,9 +281,9 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
 void SafetensorsWriter::write(const Tensor& tensor) {
   FETTLE_CHECK(next_ < tensors_.size(), "more tensors than declared");
   const Declaration& declared = tensors_[next_++];
-  FETTLE_CHECK(tensor.dtype() == declared.dtype && tensor.shape() == declared.shape, "{}: {} {} declared, {} {} given",
-               declared.name, dtype_name(declared.dtype), shape_string(declared.shape), dtype_name(tensor.dtype()),
-               shape_string(tensor.shape()));
+  FETTLE_CHECK(tensor.dtype() == declared.dtype && tensor.shape() == declared.shape,
+               "{}: {} {} declared, {} {} given", declared.name, dtype_name(declared.dtype),
+               shape_string(declared.shape), dtype_name(tensor.dtype()), shape_string(tensor.shape()));
   file_.write(std::span(static_cast<const std::byte*>(tensor.raw()), tensor.nbytes()));
 }
 
@@ -257,7 +292,8 @@ void SafetensorsWriter::commit() {
   file_.commit();
 }
 
-void write_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors, const Metadata& metadata) {
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+                       const Metadata& metadata) {
   std::vector<SafetensorsWriter::Declaration> declarations;
   for (const auto& [name, tensor] : tensors) declarations.push_back({name, tensor.dtype(), tensor.shape()});
   SafetensorsWriter writer(path, std::move(declarations), metadata);

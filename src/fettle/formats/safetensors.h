@@ -16,14 +16,14 @@ using Metadata = std::map<std::string, std::string>;
 
 /// What a file says of one tensor.
 struct TensorInfo {
-  std::string dtype_name;          ///< as written in the file: "BF16", "I8", …
-  std::optional<DType> dtype;      ///< empty when this program has no such type; then only listing is possible
+  std::string dtype_name;      ///< as written in the file: "BF16", "I8", …
+  std::optional<DType> dtype;  ///< empty when this program has no such type; then only listing is possible
   Shape shape;
-  uint64_t begin = 0, end = 0;     ///< byte range in the data section (safetensors) or the file (torch archives)
+  uint64_t begin = 0, end = 0;  ///< byte range in the data section (safetensors) or the file (torch archives)
 };
 
-/// A mapped file whose header has been checked completely: every tensor lies inside the file, sizes agree with shapes,
-/// nothing overlaps, nothing is left over. Tensors share the mapping.
+/// A mapped file whose header has been checked completely: every tensor lies inside the file, sizes agree
+/// with shapes, nothing overlaps, nothing is left over. Tensors share the mapping.
 class SafetensorsFile {
  public:
   /// Error(kBadInput) naming the file and the tensor or field.
@@ -42,8 +42,8 @@ class SafetensorsFile {
   uint64_t data_begin_ = 0;
 };
 
-/// Writes a file whose tensors are declared first and then given in the order of the declaration, so that memory holds
-/// one tensor at a time. Whole or absent: the name appears on commit().
+/// Writes a file whose tensors are declared first and then given in the order of the declaration, so that
+/// memory holds one tensor at a time. Whole or absent: the name appears on commit().
 class SafetensorsWriter {
  public:
   struct Declaration {
@@ -51,7 +51,8 @@ class SafetensorsWriter {
     DType dtype;
     Shape shape;
   };
-  SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> tensors, const Metadata& metadata = {{"format", "pt"}});
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> tensors,
+                    const Metadata& metadata = {{"format", "pt"}});
   /// The next tensor of the declaration; dtype and shape must agree.
   void write(const Tensor& tensor);
   void commit();

@@ -1,7 +1,8 @@
 // torch.save archives (pytorch_model.bin, .pth), read without executing anything.
 //
-// A .bin file is a zip whose data.pkl is a pickle program. The reader here knows the few opcodes and the few globals that
-// a state dict of tensors needs, builds plain values from them, and refuses everything else by name.
+// A .bin file is a zip whose data.pkl is a pickle program. The reader here knows the few opcodes and the few
+// globals that a state dict of tensors needs, builds plain values from them, and refuses everything else by
+// name.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -12,7 +13,8 @@
 
 namespace fettle {
 
-/// A state dict. Nested dicts become dotted names. Storages are mapped from the file; strided views are made contiguous.
+/// A state dict. Nested dicts become dotted names. Storages are mapped from the file; strided views are made
+/// contiguous.
 class TorchArchive {
  public:
   /// Error(kBadInput) naming the file and the opcode, global or zip entry that cannot be used.

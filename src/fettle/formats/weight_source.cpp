@@ -3,11 +3,23 @@
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
+#include "fettle/base/file.h"
 #include "fettle/base/json.h"
 #include "fettle/formats/torch_archive.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
+namespace {
+
+constexpr uint64_t kMaxIndex = 100'000'000;
+
+// A name that the system cannot even look up (too long, no permission) is not there.
+bool exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+}  // namespace
 
 struct WeightSource::Safetensors final : File {
   explicit Safetensors(const fs::path& path) : file(path) {}
@@ -25,8 +37,10 @@ struct WeightSource::Torch final : File {
 
 std::shared_ptr<WeightSource::File> WeightSource::open_file(const fs::path& path) {
   std::shared_ptr<File> file;
-  if (path.extension() == ".safetensors") file = std::make_shared<Safetensors>(path);
-  else file = std::make_shared<Torch>(path);
+  if (path.extension() == ".safetensors")
+    file = std::make_shared<Safetensors>(path);
+  else
+    file = std::make_shared<Torch>(path);
   file->path = path;
   return file;
 }
@@ -38,7 +52,7 @@ void WeightSource::add_file(const fs::path& path) {
 
 void WeightSource::add_index(const fs::path& path) {
   std::string origin = path.string();
-  Json index = read_json(path);
+  Json index = parse_json(read_file(path, kMaxIndex), origin);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     fail_input("{}: weight_map is missing or not an object", origin);
   std::map<std::string, const File*> shards;
@@ -48,29 +62,42 @@ void WeightSource::add_index(const fs::path& path) {
     if (missing_count++ < 10) missing.push_back(std::move(what));
   };
   for (const auto& [tensor, value] : index["weight_map"].items()) {
-    if (!value.is_string()) fail_input("{}: weight_map[\"{}\"] is not a file name", origin, printable(tensor));
+    if (!value.is_string())
+      fail_input("{}: weight_map[\"{}\"] is not a file name", origin, printable(tensor));
     std::string name = value.get<std::string>();
     if (!is_contained_path(name))
-      fail_input("{}: weight_map[\"{}\"] = \"{}\" leads outside the model folder", origin, printable(tensor), printable(name));
+      fail_input("{}: weight_map[\"{}\"] = \"{}\" leads outside the model folder", origin, printable(tensor),
+                 printable(name));
     if (!shards.contains(name)) {
       fs::path file = folder_ / name;
       shards[name] = nullptr;
-      if (!fs::exists(file)) {
+      if (!exists(file)) {
         miss("file " + printable(name));
       } else {
-        // A model cache of links into a store beside the folder is common, so links are followed, but only to regular files.
+        // A model cache of links into a store beside the folder is common, so links are followed, but only to
+        // regular files.
         files_.push_back(open_file(file));
         shards[name] = files_.back().get();
       }
     }
     const File* file = shards[name];
     if (!file) continue;
-    if (!file->tensors().contains(tensor)) miss(fmt::format("tensor \"{}\" in {}", printable(tensor), printable(name)));
-    else places_[tensor] = {file, tensor};
+    if (!file->tensors().contains(tensor))
+      miss(fmt::format("tensor \"{}\" in {}", printable(tensor), printable(name)));
+    else
+      places_[tensor] = {file, tensor};
   }
   if (missing_count > 0)
-    fail_input("{}: {} missing: {}{}; download the model again", origin, missing_count, fmt::format("{}", fmt::join(missing, ", ")),
-               missing_count > missing.size() ? ", …" : "");
+    fail_input("{}: {} missing: {}{}; download the model again", origin, missing_count,
+               fmt::format("{}", fmt::join(missing, ", ")), missing_count > missing.size() ? ", …" : "");
+  if (index.contains("metadata") && index["metadata"].is_object() &&
+      index["metadata"].contains("total_size")) {
+    const Json& stated = index["metadata"]["total_size"];
+    uint64_t total = total_bytes();
+    if (!stated.is_number() || stated.get<double>() != static_cast<double>(total))
+      notes_.push_back(fmt::format("{}: metadata.total_size is {}, the tensors take {} bytes", origin,
+                                   printable(stated.dump(-1, ' ', true), 40), total));
+  }
 }
 
 WeightSource WeightSource::open_model(const fs::path& folder) {
@@ -80,23 +107,30 @@ WeightSource WeightSource::open_model(const fs::path& folder) {
     const char* name;
     bool index;
   };
-  constexpr Kind kKinds[] = {{"model.safetensors", false}, {"model.safetensors.index.json", true},
-                             {"pytorch_model.bin", false}, {"pytorch_model.bin.index.json", true}};
+  constexpr Kind kKinds[] = {{"model.safetensors", false},
+                             {"model.safetensors.index.json", true},
+                             {"pytorch_model.bin", false},
+                             {"pytorch_model.bin.index.json", true}};
   const Kind* chosen = nullptr;
   for (const Kind& kind : kKinds) {
-    if (!fs::exists(folder / kind.name)) continue;
+    if (!exists(folder / kind.name)) continue;
     if (!chosen) {
       chosen = &kind;
-      if (kind.index) source.add_index(folder / kind.name);
-      else source.add_file(folder / kind.name);
-    } else if (std::string_view(kind.name).starts_with("model") == std::string_view(chosen->name).starts_with("model")) {
-      source.notes_.push_back(fmt::format("{} holds both {} and {}; {} is used", folder.string(), chosen->name, kind.name, chosen->name));
+      if (kind.index)
+        source.add_index(folder / kind.name);
+      else
+        source.add_file(folder / kind.name);
+    } else if (std::string_view(kind.name).starts_with("model") ==
+               std::string_view(chosen->name).starts_with("model")) {
+      source.notes_.push_back(fmt::format("{} holds both {} and {}; {} is used", folder.string(),
+                                          chosen->name, kind.name, chosen->name));
     }
   }
   if (!chosen)
-    fail_input("{}: no weights: expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or "
-               "pytorch_model.bin.index.json",
-               folder.string());
+    fail_input(
+        "{}: no weights: expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or "
+        "pytorch_model.bin.index.json",
+        folder.string());
   return source;
 }
 
@@ -104,11 +138,12 @@ WeightSource WeightSource::open_adapter(const fs::path& folder) {
   WeightSource source;
   source.folder_ = folder;
   for (const char* name : {"adapter_model.safetensors", "adapter_model.bin"})
-    if (fs::exists(folder / name)) {
+    if (exists(folder / name)) {
       source.add_file(folder / name);
       return source;
     }
-  fail_input("{}: no adapter weights: expected adapter_model.safetensors or adapter_model.bin", folder.string());
+  fail_input("{}: no adapter weights: expected adapter_model.safetensors or adapter_model.bin",
+             folder.string());
 }
 
 const WeightSource::Place* WeightSource::find(const std::string& name) const {

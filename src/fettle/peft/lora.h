@@ -67,7 +67,7 @@ class LoraAdapter {
   LoraAdapter& operator=(const LoraAdapter&) = delete;
 
   const LoraConfig& config() const { return config_; }
-  void set_config_path(std::string base) { config_.base_model_name_or_path = std::move(base); }
+  void set_base_model(std::string base) { config_.base_model_name_or_path = std::move(base); }
   void set_trainable(bool trainable);
   /// Dropout of training; inference ignores it.
   void set_dropout(double p);

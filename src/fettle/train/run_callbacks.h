@@ -1,0 +1,59 @@
+// The callbacks of `fettle train`: progress on the terminal, the files of the run, checkpoints.
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "fettle/base/progress.h"
+#include "fettle/track/run_files.h"
+#include "fettle/train/trainer.h"
+
+namespace fettle {
+
+class ProgressCallback final : public Callback {
+ public:
+  explicit ProgressCallback(int64_t total_steps);
+  void on_step_end(const StepInfo& info) override;
+  void on_train_end(const TrainSummary& summary) override;
+
+ private:
+  Progress progress_;
+};
+
+/// trainer_log.jsonl as the run goes; trainer_state.json, train_results.json and training_loss.png at the end.
+class FilesCallback final : public Callback {
+ public:
+  FilesCallback(std::filesystem::path folder, const TrainArguments& arguments, const TrainPlan& plan, bool plot);
+  void on_log(const LogRecord& record) override;
+  void on_train_end(const TrainSummary& summary) override;
+  /// trainer_state.json as it stands, for a checkpoint.
+  void write_state(const std::filesystem::path& folder, const StepInfo& info);
+  const std::vector<double>& losses() const { return losses_; }
+
+ private:
+  std::filesystem::path folder_;
+  TrainArguments arguments_;
+  TrainPlan plan_;
+  bool plot_;
+  TrainerLog log_;
+  Json history_;
+  std::vector<double> steps_, losses_;
+};
+
+/// checkpoint-N folders with the weights, whole or absent; at most `limit` are kept (0: all), the oldest go first.
+class CheckpointCallback final : public Callback {
+ public:
+  using Save = std::function<void(const std::filesystem::path&)>;
+  CheckpointCallback(std::filesystem::path folder, Save save, FilesCallback& files, int64_t limit);
+  void on_save(const StepInfo& info) override;
+
+ private:
+  std::filesystem::path folder_;
+  Save save_;
+  FilesCallback& files_;
+  int64_t limit_;
+  std::vector<std::filesystem::path> saved_;
+};
+
+}  // namespace fettle
