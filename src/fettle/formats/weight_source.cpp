@@ -14,7 +14,7 @@ namespace {
 constexpr uint64_t kMaxIndex = 100'000'000;
 
 // A name that the system cannot even look up (too long, no permission) is not there.
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
@@ -71,7 +71,7 @@ void WeightSource::add_index(const fs::path& path) {
     if (!shards.contains(name)) {
       fs::path file = folder_ / name;
       shards[name] = nullptr;
-      if (!exists(file)) {
+      if (!is_there(file)) {
         miss("file " + printable(name));
       } else {
         // A model cache of links into a store beside the folder is common, so links are followed, but only to
@@ -113,7 +113,7 @@ WeightSource WeightSource::open_model(const fs::path& folder) {
                              {"pytorch_model.bin.index.json", true}};
   const Kind* chosen = nullptr;
   for (const Kind& kind : kKinds) {
-    if (!exists(folder / kind.name)) continue;
+    if (!is_there(folder / kind.name)) continue;
     if (!chosen) {
       chosen = &kind;
       if (kind.index)
@@ -138,7 +138,7 @@ WeightSource WeightSource::open_adapter(const fs::path& folder) {
   WeightSource source;
   source.folder_ = folder;
   for (const char* name : {"adapter_model.safetensors", "adapter_model.bin"})
-    if (exists(folder / name)) {
+    if (is_there(folder / name)) {
       source.add_file(folder / name);
       return source;
     }
