@@ -1,0 +1,176 @@
+// The named templates: turns are lists of slots, tokenised one by one, as in LLaMA-Factory's Template class.
+
+#include "fettle/base/error.h"
+#include "fettle/text/chat_own.h"
+#include "fettle/text/template_table.h"
+#include "fettle/text/template_tools.h"
+
+namespace fettle {
+namespace {
+
+std::string filled(std::string slot, std::string_view content) {
+  size_t at = slot.find("{{content}}");
+  if (at != slot.npos) slot.replace(at, 11, content);
+  return slot;
+}
+
+std::string stripped(std::string text) {
+  size_t begin = text.find_first_not_of(" \n\t"), end = text.find_last_not_of(" \n\t");
+  return begin == text.npos ? "" : text.substr(begin, end - begin + 1);
+}
+
+class NamedTemplate final : public ChatTemplate {
+ public:
+  NamedTemplate(const TemplateSpec& spec, std::shared_ptr<const Tokenizer> tokenizer, const ChatTemplateOptions& options)
+      : spec_(spec), tokenizer_(std::move(tokenizer)), options_(options) {
+    if (!options_.tool_format.empty()) spec_.tool_format = options_.tool_format;
+    if (options_.default_system) spec_.default_system = *options_.default_system;
+    eos_ = tokenizer_->eos_id();
+    if (spec_.replace_eos && !spec_.stop_words.empty())
+      if (std::optional<TokenId> id = tokenizer_->token_to_id(spec_.stop_words[0])) eos_ = id;
+    if (spec_.assistant.empty()) {
+      spec_.assistant = {"{{content}}"};
+      if (!spec_.efficient_eos) spec_.assistant.push_back(Slot(Slot::Kind::kEos));
+    }
+    if (spec_.function.empty()) spec_.function = spec_.assistant;
+    if (spec_.observation.empty()) spec_.observation = spec_.user;
+  }
+
+  const std::string& name() const override { return spec_.name; }
+  bool efficient_eos() const override { return spec_.efficient_eos; }
+
+  std::vector<TokenId> stop_ids() const override {
+    std::vector<TokenId> ids;
+    if (eos_) ids.push_back(*eos_);
+    for (const std::string& word : spec_.stop_words)
+      if (std::optional<TokenId> id = tokenizer_->token_to_id(word); id && id != eos_) ids.push_back(*id);
+    return ids;
+  }
+
+  std::vector<EncodedTurn> encode_turns(const Conversation& conversation) const override {
+    const std::vector<Message>& messages = conversation.messages;
+    if (messages.size() % 2 != 0) fail_input("a conversation must end with an answer");
+    std::vector<EncodedTurn> turns;
+    for (size_t i = 0; i + 1 < messages.size(); i += 2) {
+      EncodedTurn turn;
+      turn.source = encode_question(conversation, i);
+      std::string answer = messages[i + 1].content;
+      bool last = i + 2 == messages.size();
+      if (spec_.reasoning) {
+        bool keep = options_.enable_thinking != false && (!options_.mask_history || last);
+        if (!keep) answer = without_thought(answer);
+        bool has_thought = answer.find(stripped(spec_.thought_begin)) != answer.npos || answer.find(stripped(spec_.thought_end)) != answer.npos;
+        if (!has_thought && (!options_.mask_history || last)) {
+          if (options_.enable_thinking.value_or(false)) append_text(turn.target, spec_.thought_begin + spec_.thought_end);
+          else append_text(turn.source, spec_.thought_begin + spec_.thought_end);
+        }
+      }
+      append(turn.target, encode_answer(messages[i + 1].role, answer));
+      turn.trained = messages[i + 1].trained;
+      turns.push_back(std::move(turn));
+    }
+    return turns;
+  }
+
+  std::vector<TokenId> encode_prompt(const Conversation& conversation) const override {
+    const std::vector<Message>& messages = conversation.messages;
+    if (messages.size() % 2 != 1) fail_input("the conversation must end with a question");
+    std::vector<TokenId> ids;
+    for (size_t i = 0; i < messages.size(); i += 2) {
+      append(ids, encode_question(conversation, i));
+      if (i + 1 < messages.size()) {
+        // Reasoning of earlier answers is not shown to the model again.
+        std::string answer = spec_.reasoning ? without_thought(messages[i + 1].content) : messages[i + 1].content;
+        append(ids, encode_answer(messages[i + 1].role, answer));
+      }
+    }
+    if (spec_.reasoning && !options_.enable_thinking.value_or(false)) append_text(ids, spec_.thought_begin + spec_.thought_end);
+    return ids;
+  }
+
+ private:
+  static void append(std::vector<TokenId>& ids, const std::vector<TokenId>& more) { ids.insert(ids.end(), more.begin(), more.end()); }
+  void append_text(std::vector<TokenId>& ids, const std::string& text) const { append(ids, tokenizer_->encode(text, false)); }
+
+  std::vector<TokenId> encode_slots(const Slots& slots, std::string_view content) const {
+    std::vector<TokenId> ids;
+    for (const Slot& slot : slots) {
+      switch (slot.kind) {
+        case Slot::Kind::kText: append_text(ids, filled(slot.text, content)); break;
+        case Slot::Kind::kToken:
+          if (std::optional<TokenId> id = tokenizer_->token_to_id(slot.text)) ids.push_back(*id);
+          else fail_usage("template {}: the tokenizer has no token {}; is this the model's template?", spec_.name, slot.text);
+          break;
+        case Slot::Kind::kBos:
+          if (std::optional<TokenId> id = tokenizer_->bos_id()) ids.push_back(*id);
+          break;
+        case Slot::Kind::kEos:
+          if (eos_) ids.push_back(*eos_);
+          break;
+      }
+    }
+    return ids;
+  }
+
+  std::vector<TokenId> encode_question(const Conversation& conversation, size_t i) const {
+    const Message& message = conversation.messages[i];
+    if (message.role != Role::kUser && message.role != Role::kObservation) fail_input("message {} must be the user's or a tool's", i + 1);
+    std::vector<TokenId> ids;
+    std::string content = message.content;
+    if (i == 0) {
+      append(ids, encode_slots(spec_.prefix, ""));
+      std::string system = conversation.system.empty() ? spec_.default_system : conversation.system;
+      if (!conversation.tools.empty()) {
+        std::time_t now = std::time(nullptr);
+        std::tm local = options_.clock ? options_.clock() : *std::localtime(&now);
+        system += describe_tools(spec_.tool_format, conversation.tools, local);
+      }
+      if (!system.empty() && spec_.system_in_user) content = filled(spec_.system.front().text, system) + content;
+      else if (!system.empty()) append(ids, encode_slots(spec_.system, system));
+    }
+    append(ids, encode_slots(message.role == Role::kUser ? spec_.user : spec_.observation, content));
+    return ids;
+  }
+
+  std::vector<TokenId> encode_answer(Role role, const std::string& content) const {
+    if (role == Role::kFunction) return encode_slots(spec_.function, write_calls(spec_.tool_format, content));
+    if (role != Role::kAssistant) fail_input("an answer must be the assistant's or a function call");
+    return encode_slots(spec_.assistant, content);
+  }
+
+  // LLaMA-Factory's remove_thought: the exact newlines of the thought words count.
+  std::string without_thought(const std::string& text) const {
+    size_t begin = text.find(spec_.thought_begin);
+    if (begin == text.npos) return text;
+    size_t end = text.find(spec_.thought_end, begin + spec_.thought_begin.size());
+    if (end == text.npos) return text;
+    std::string rest = text.substr(0, begin) + text.substr(end + spec_.thought_end.size());
+    size_t first = rest.find_first_not_of('\n');
+    return first == rest.npos ? "" : rest.substr(first);
+  }
+
+  TemplateSpec spec_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  ChatTemplateOptions options_;
+  std::optional<TokenId> eos_;
+};
+
+}  // namespace
+
+std::vector<std::string> chat_template_names() {
+  std::vector<std::string> names;
+  for (const TemplateSpec& spec : template_table()) names.push_back(spec.name);
+  return names;
+}
+
+std::shared_ptr<const ChatTemplate> make_chat_template(std::string_view name, std::shared_ptr<const Tokenizer> tokenizer,
+                                                       const ChatTemplateOptions& options) {
+  if (name.empty()) return make_own_template(std::move(tokenizer), options);
+  if (const TemplateSpec* spec = find_template(name)) return std::make_shared<NamedTemplate>(*spec, std::move(tokenizer), options);
+  std::vector<std::string> names = chat_template_names();
+  std::string near = nearest(name, names);
+  fail_usage("template \"{}\" is unknown{}; known: {}; leave it out to use the model's own", printable(name),
+             near.empty() ? "" : fmt::format(", did you mean \"{}\"?", near), fmt::join(names, ", "));
+}
+
+}  // namespace fettle
