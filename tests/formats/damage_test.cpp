@@ -39,14 +39,14 @@ void damage(const std::string& fixture) {
     test::write_text(path, bytes);
     read_all<File>(path);
   };
-  for (size_t cut = 0; cut < good.size(); cut += 1 + good.size() / 1500) check(good.substr(0, cut));
+  for (size_t cut = 0; cut < good.size(); cut += 1 + good.size() / 700) check(good.substr(0, cut));
   std::mt19937_64 random(7);
-  for (size_t at = 0; at < good.size(); at += 1 + good.size() / 3000) {
+  for (size_t at = 0; at < good.size(); at += 1 + good.size() / 1500) {
     std::string bytes = good;
     bytes[at] = static_cast<char>(bytes[at] ^ (1 << random() % 8));
     check(bytes);
   }
-  for (int i = 0; i < 1500; ++i) {
+  for (int i = 0; i < 800; ++i) {
     std::string bytes = good;
     // Several bytes at once, with the values that break arithmetic.
     for (uint64_t n = random() % 4 + 1; n > 0; --n) {

@@ -241,7 +241,7 @@ TEST(Safetensors, AMillionTensorsOnTheSameBytesAreRefusedSoon) {
   EXPECT_THAT(refused(safetensors_bytes(header, std::string(16, 'x'))), HasSubstr("overlaps"));
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   RecordProperty("seconds", std::to_string(seconds));
-#ifdef NDEBUG
+#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(seconds, kSecondsAllowed * 3);  // the machine may be busy
 #endif
 }

@@ -32,7 +32,7 @@ void run(const CLI::App& command) {
     fail_usage("export_dir {} is the base model's own folder; name another one", output.string());
   Session session = open_session(config, false);
   Progress progress("merge", "B");
-  uint64_t shard = static_cast<uint64_t>(config.get<double>("export_size") * 1e9);
+  uint64_t shard = static_cast<uint64_t>(config.get<int64_t>("export_size")) * 1000000000u;
   merge_to_folder(*session.model, base, output, shard, [&](uint64_t done, uint64_t total) { progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total)); });
   progress.finish();
 
