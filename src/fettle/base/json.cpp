@@ -35,6 +35,8 @@ J parse(std::string_view text, const std::string& origin, const JsonLimits& limi
     }
     return true;
   };
+  // nlohmann takes a NUL for the end of the text and would accept anything behind it.
+  if (size_t nul = text.find('\0'); nul != text.npos) fail_input("{}: byte {} is NUL, which JSON cannot hold", origin, nul);
   try {
     // nlohmann's parser is iterative, so depth is a matter of memory only; the callback bounds it.
     return J::parse(text, watch);
