@@ -19,7 +19,7 @@ constexpr int64_t kStackedRows = 256;  ///< query rows of all stacked heads in a
 
 // Products are made for sizes rounded up to this, so that sequences of any length share a few primitives; what is added is
 // zero.
-constexpr int64_t kRound = 32;
+constexpr int64_t kRound = 64;
 int64_t rounded_up(int64_t n) {
   return (n + kRound - 1) / kRound * kRound;
 }

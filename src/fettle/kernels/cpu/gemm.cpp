@@ -42,6 +42,7 @@ struct Product {
 const dnnl::engine& engine() {
   static const dnnl::engine cpu = [] {
     instruction_set();  // sets oneDNN's limit before its first use
+    dnnl_set_primitive_cache_capacity(0);  // the cache below is enough; two would hold everything twice
     return dnnl::engine(dnnl::engine::kind::cpu, 0);
   }();
   return cpu;
@@ -87,7 +88,7 @@ std::shared_ptr<const Product> find_product(const Gemm& g) {
   static std::shared_mutex mutex;
   static std::unordered_map<Key, std::shared_ptr<const Product>, KeyHash> cache;
   // Shapes follow the lengths of sequences, so the set is open; a full cache starts over rather than growing for ever.
-  constexpr size_t kMaxProducts = 8192;
+  constexpr size_t kMaxProducts = 2048;
   Key key{g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.alpha,
           (g.transpose_a ? 1u : 0u) | (g.transpose_b ? 2u : 0u) | (g.beta != 0 ? 4u : 0u) | (g.in == DType::kBF16 ? 8u : 0u) |
               (g.out == DType::kBF16 ? 16u : 0u)};

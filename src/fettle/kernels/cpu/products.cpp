@@ -14,6 +14,42 @@ constexpr int64_t kTileRows = 512, kTileColumns = 512;
 constexpr int64_t kFewRows = 4;              ///< up to here a product is bound by reading the weight once
 constexpr int64_t kWholeConversion = 1 << 20;  ///< operands up to this many elements are converted at once
 
+// Lengths of sequences are arbitrary, and oneDNN compiles a kernel for each shape. A length is therefore cut into whole
+// multiples of 64 and powers of two, which few kernels cover.
+template <typename Body>
+void for_pieces(int64_t length, Body body) {
+  constexpr int64_t kWhole = 64, kLongest = 2048;
+  for (int64_t begin = 0; begin < length;) {
+    int64_t left = length - begin;
+    int64_t piece = left >= kWhole ? std::min(left / kWhole * kWhole, kLongest) : int64_t{1} << (63 - __builtin_clzll(static_cast<uint64_t>(left)));
+    body(begin, piece);
+    begin += piece;
+  }
+}
+
+// One tile, by pieces of its rows and, where the output adds up in f32, of the summed dimension.
+void gemm_by_pieces(const Gemm& tile) {
+  auto offset = [](const void* base, int64_t elements, DType dtype) {
+    return static_cast<const std::byte*>(base) + elements * static_cast<int64_t>(dtype_size(dtype));
+  };
+  for_pieces(tile.m, [&](int64_t row, int64_t rows) {
+    Gemm piece = tile;
+    piece.m = rows;
+    piece.a = offset(tile.a, tile.transpose_a ? row : row * tile.lda, tile.in);
+    piece.c = const_cast<std::byte*>(offset(tile.c, row * tile.ldc, tile.out));
+    // Only sums over tokens (Aᵀ B) have a length in the summed dimension.
+    if (!tile.transpose_a || tile.out != DType::kF32) return gemm(piece);
+    const void *a = piece.a, *b = piece.b;
+    for_pieces(tile.k, [&](int64_t begin, int64_t count) {
+      piece.k = count;
+      piece.a = offset(a, begin * tile.lda, tile.in);
+      piece.b = offset(b, tile.transpose_b ? begin : begin * tile.ldb, tile.in);
+      gemm(piece);
+      piece.beta = 1.0f;
+    });
+  });
+}
+
 struct Shape3 {
   int64_t m, n, k;
 };
@@ -142,13 +178,13 @@ void matmul(const MatmulArgs& args) {
       g.c = at(out, row0 * s.n + col0);
       g.ldc = s.n;
       g.beta = args.beta;
-      gemm(g);
+      gemm_by_pieces(g);
     } else {
       float* c = scratch_f32(17, rows * columns);
       g.c = c;
       g.ldc = columns;
       g.out = DType::kF32;
-      gemm(g);
+      gemm_by_pieces(g);
       float* buffer = scratch_f32(18, columns);
       for (int64_t r = 0; r < rows; ++r) {
         int64_t element = (row0 + r) * s.n + col0;
