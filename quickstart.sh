@@ -21,7 +21,7 @@ $fettle train examples/quickstart/counselling_lora.yaml
 say "3/5  The same questions before and after"
 $fettle -q generate --model examples/quickstart/base --adapter saves/quickstart --template chatml --max-new-tokens 80 --compare \
   --prompt "Who are you?" \
-  --prompt "I cannot sleep at night." \
+  --prompt "I lie awake until three and my head will not stop." \
   --prompt "我晚上睡不着。" \
   --prompt "你是谁？"
 
@@ -30,8 +30,8 @@ rm -rf saves/quickstart-merged
 $fettle export model_name_or_path=examples/quickstart/base adapter_name_or_path=saves/quickstart export_dir=saves/quickstart-merged
 
 say "5/5  One answer from the merged model"
-echo "you: I cannot sleep at night."
-$fettle -q chat --model saves/quickstart-merged --template chatml --greedy --max-new-tokens 80 --message "I cannot sleep at night."
+echo "you: I lie awake until three and my head will not stop."
+$fettle -q chat --model saves/quickstart-merged --template chatml --greedy --max-new-tokens 80 --message "I lie awake until three and my head will not stop."
 
 say "Done in $((SECONDS - start)) s after the build"
 echo "Falling loss:  saves/quickstart/training_loss.png"
