@@ -47,6 +47,9 @@ J parse(std::string_view text, const std::string& origin, const JsonLimits& limi
                              : cut == what.npos                     ? what
                                                                     : what.substr(cut + 2);
     fail_input("{}: invalid JSON at {}: {}", origin, line_and_column(text, error.byte), printable(cause, 200));
+  } catch (const nlohmann::json::out_of_range& error) {
+    std::string_view what = error.what();  // a number such as 1e999
+    fail_input("{}: invalid JSON: {}", origin, printable(what.substr(what.rfind("] ") + 2), 200));
   }
 }
 

@@ -7,8 +7,8 @@ namespace fettle {
 
 inline constexpr int32_t kIgnoreLabel = -100;
 
-/// Tokens and labels of one row after templates and truncation. labels.size() == ids.size(); labels are NOT shifted and
-/// kIgnoreLabel where nothing is learned.
+/// Tokens and labels of one row after templates and truncation. labels.size() == ids.size(); labels are NOT
+/// shifted and kIgnoreLabel where nothing is learned.
 struct Example {
   std::vector<int32_t> ids;
   std::vector<int32_t> labels;

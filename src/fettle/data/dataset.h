@@ -14,27 +14,42 @@
 namespace fettle {
 
 struct DatasetRequest {
-  std::vector<std::string> datasets;         ///< names of dataset_info.json, or paths of files
+  std::vector<std::string> datasets;  ///< names of dataset_info.json, or paths; see find_dataset()
   std::filesystem::path dataset_dir;
-  std::shared_ptr<const Tokenizer> tokenizer; ///< may be null when every row is tokenised already
-  std::shared_ptr<const ChatTemplate> chat;   ///< may be null likewise, and for stage pt
+  std::shared_ptr<const Tokenizer> tokenizer;  ///< may be null when every row is tokenised already
+  std::shared_ptr<const ChatTemplate> chat;    ///< may be null likewise, and for stage pt
   int64_t cutoff_len = 2048;
-  std::optional<int64_t> max_samples;         ///< of each data set
+  std::optional<int64_t> max_samples;  ///< the first so many rows of each data set
   bool train_on_prompt = false, mask_history = false;
   std::string default_system;
-  std::string stage = "sft";                  ///< "sft" or "pt" (plain text in blocks of cutoff_len)
+  std::string stage = "sft";  ///< "sft" or "pt" (plain text)
+  std::optional<bool>
+      packing;  ///< stage pt: texts end to end in blocks of cutoff_len (default), or one by one
   int64_t vocab_size = 0;
   uint64_t seed = 42;
-  std::function<void(int64_t, int64_t)> progress;  ///< rows done, rows in all
+  std::function<void(int64_t, int64_t)>
+      progress;  ///< rows done, rows in all (0: not known); called by one thread
+};
+
+struct DroppedRow {
+  std::string origin, reason;
 };
 
 struct Dataset {
   std::vector<Example> examples;
-  std::vector<std::string> notes;            ///< what was dropped or cut, for the user
-  int64_t rows_read = 0, dropped = 0, truncated = 0;
+  std::vector<std::string> origins;      ///< of each example: file:line; of a block its first text's
+  std::vector<std::string> notes;        ///< what was dropped, cut or looks wrong, for the user
+  std::vector<DroppedRow> dropped_rows;  ///< the first 1,000
+  int64_t rows_read = 0;
+  int64_t dropped = 0;        ///< rows that do not fit, those without a label included
+  int64_t without_label = 0;  ///< rows that lost all labels
+  int64_t truncated = 0;
 };
 
-/// Error(kUsage) for an unknown name, Error(kBadInput) for files that cannot be used, and when nothing is left to learn.
+/// Reads, converts and encodes, in the order of the rows whatever the number of threads; holds only a few
+/// thousand rows besides the result. Error(kUsage) for an unknown name; Error(kBadInput) for files that
+/// cannot be used, for an id that the model does not have (with the row), and when no row, or less than half
+/// of them, has anything to learn.
 Dataset load_dataset(const DatasetRequest& request);
 
 }  // namespace fettle

@@ -4,21 +4,33 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "fettle/data/row_slice.h"
 
 namespace fettle {
 
-/// Where a data set is and how its rows are laid out. A column that is empty is absent.
+/// Where a data set is and how its rows are laid out. A column that is absent from `columns` is not read.
 struct DatasetEntry {
   std::string name;
-  std::filesystem::path path;
-  std::string formatting;                ///< "alpaca", "sharegpt", "openai"; empty: told from the rows
+  std::filesystem::path path;                  ///< file, folder or pattern
+  bool registered = false;                     ///< from dataset_info.json: only the columns it names are read
+  std::string formatting;                      ///< "alpaca", "sharegpt", "openai"; empty: told from the rows
   std::map<std::string, std::string> columns;  ///< prompt, query, response, history, messages, system, tools
   std::map<std::string, std::string> tags;     ///< role_tag, content_tag, user_tag, assistant_tag, …
+  bool tags_given = false;
   std::optional<int64_t> num_samples;
+  std::optional<RowSlice> slice;   ///< of `split`, or written behind the name
+  std::vector<std::string> notes;  ///< keys without effect, for the user
+
+  /// The field of the row that holds `column`; empty when it is not read.
+  const std::string& column(const std::string& column) const;
 };
 
-/// The entry of `name` in <dataset_dir>/dataset_info.json, or a file or folder of that path. Error(kUsage) naming the
-/// nearest registered name; hub sources and preference data are refused.
+/// The entry of `name` in <dataset_dir>/dataset_info.json, or a file, folder or pattern (* and ?) of that
+/// path, itself or in dataset_dir. A slice may stand behind either: "alpaca_zh[:500]". Naming any column
+/// forgets the defaults of the others, as in LLaMA-Factory. Error(kUsage) naming the nearest registered name;
+/// hub sources, URLs, paths with ".." in the registry, images and preference data are refused.
 DatasetEntry find_dataset(const std::filesystem::path& dataset_dir, const std::string& name);
 
 }  // namespace fettle

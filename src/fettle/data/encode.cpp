@@ -8,62 +8,73 @@ namespace fettle {
 
 std::pair<int64_t, int64_t> split_budget(int64_t source, int64_t target, int64_t cutoff) {
   int64_t most_target;
-  if (target * 2 < cutoff) most_target = cutoff;
-  else if (source * 2 < cutoff) most_target = cutoff - source;
-  else most_target = static_cast<int64_t>(static_cast<double>(cutoff) * (static_cast<double>(target) / static_cast<double>(source + target)));
+  if (target * 2 < cutoff) {
+    most_target = cutoff;
+  } else if (source * 2 < cutoff) {
+    most_target = cutoff - source;
+  } else {
+    double share = static_cast<double>(target) / static_cast<double>(source + target);
+    most_target = static_cast<int64_t>(static_cast<double>(cutoff) * share);
+  }
   int64_t kept_target = std::min(most_target, target);
-  int64_t kept_source = std::max<int64_t>(0, std::min(cutoff - kept_target, source));
+  int64_t kept_source = std::min(std::max<int64_t>(cutoff - kept_target, 0), source);
   return {kept_source, kept_target};
 }
 
-EncodedExample encode_conversation(const ChatTemplate& chat, const Conversation& conversation, const EncodeOptions& options) {
+EncodedExample encode_conversation(const ChatTemplate& chat, const Conversation& conversation,
+                                   const EncodeOptions& options) {
   std::vector<EncodedTurn> turns = chat.encode_turns(conversation);
   FETTLE_CHECK(!turns.empty(), "a conversation without answers");
+  bool efficient = chat.efficient_eos();
+  std::vector<TokenId> stop = efficient ? chat.stop_ids() : std::vector<TokenId>();
+  FETTLE_CHECK(!efficient || !stop.empty(), "template {} has no eos", chat.name());
   EncodedExample result;
-  std::vector<TokenId> stop = chat.efficient_eos() ? chat.stop_ids() : std::vector<TokenId>();
-  int64_t total = chat.efficient_eos() ? 1 : 0;
+  bool last_trained = turns.back().trained;
   // With mask_history the last turns get the budget first.
   if (options.mask_history) std::reverse(turns.begin(), turns.end());
-  struct Piece {
-    std::vector<int32_t> ids, labels;
-  };
-  std::vector<Piece> pieces;
+  int64_t total = efficient ? 1 : 0;
+  std::vector<Example> pieces;
   for (size_t i = 0; i < turns.size(); ++i) {
+    EncodedTurn& turn = turns[i];
     if (total >= options.cutoff_len) {
       result.truncated = true;
       break;
     }
-    EncodedTurn& turn = turns[i];
-    auto [source, target] = split_budget(static_cast<int64_t>(turn.source.size()), static_cast<int64_t>(turn.target.size()), options.cutoff_len - total);
-    result.truncated = result.truncated || source < static_cast<int64_t>(turn.source.size()) || target < static_cast<int64_t>(turn.target.size());
+    auto [source, target] =
+        split_budget(static_cast<int64_t>(turn.source.size()), static_cast<int64_t>(turn.target.size()),
+                     options.cutoff_len - total);
+    result.truncated |= source < static_cast<int64_t>(turn.source.size()) ||
+                        target < static_cast<int64_t>(turn.target.size());
     turn.source.resize(static_cast<size_t>(source));
     turn.target.resize(static_cast<size_t>(target));
     total += source + target;
-    Piece piece;
+    Example piece;
     piece.ids = turn.source;
     piece.ids.insert(piece.ids.end(), turn.target.begin(), turn.target.end());
-    if (options.train_on_prompt) {
+    if (options.train_on_prompt)
       piece.labels = turn.source;
-    } else {
+    else
       piece.labels.assign(static_cast<size_t>(source), kIgnoreLabel);
-      // The first token of the next turn ends the answer before it.
-      bool follows = options.mask_history ? i + 1 < turns.size() : i > 0;
-      if (chat.efficient_eos() && follows && source > 0 && !stop.empty()) piece.labels[0] = stop[0];
-    }
-    bool learned = turn.trained && !(options.mask_history && i != 0);
-    if (learned) piece.labels.insert(piece.labels.end(), turn.target.begin(), turn.target.end());
-    else piece.labels.insert(piece.labels.end(), turn.target.size(), kIgnoreLabel);
+    // The first token of a turn ends the answer before it. LLaMA-Factory counts turns from the one encoded
+    // first, so with mask_history it is the last turn's that stays without label.
+    bool ends_answer = options.mask_history ? i > 0 : i > 0 && turns[i - 1].trained;
+    if (efficient && !options.train_on_prompt && ends_answer && source > 0) piece.labels[0] = stop[0];
+    bool learned = turn.trained && !(options.mask_history && i > 0);
+    if (learned)
+      piece.labels.insert(piece.labels.end(), turn.target.begin(), turn.target.end());
+    else
+      piece.labels.insert(piece.labels.end(), turn.target.size(), kIgnoreLabel);
     pieces.push_back(std::move(piece));
   }
   if (options.mask_history) std::reverse(pieces.begin(), pieces.end());
   Example& example = result.example;
-  for (const Piece& piece : pieces) {
+  for (const Example& piece : pieces) {
     example.ids.insert(example.ids.end(), piece.ids.begin(), piece.ids.end());
     example.labels.insert(example.labels.end(), piece.labels.begin(), piece.labels.end());
   }
-  if (!stop.empty()) {
+  if (efficient) {
     example.ids.push_back(stop[0]);
-    example.labels.push_back(stop[0]);
+    example.labels.push_back(last_trained ? stop[0] : kIgnoreLabel);
   }
   return result;
 }

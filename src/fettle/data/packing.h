@@ -8,11 +8,12 @@
 
 namespace fettle {
 
-/// Tokens of several sequences, one after another. No token sees another sequence, so a padded batch of the same rows has
-/// the same loss.
+/// Tokens of several sequences, one after another. No token sees another sequence, so a padded batch of the
+/// same rows has the same loss.
 struct PackedBatch {
-  std::vector<int32_t> ids;         ///< [T]
-  std::vector<int32_t> labels;      ///< [T], shifted: the label of position t is token t+1 of its sequence; the last has none
+  std::vector<int32_t> ids;  ///< [T]
+  std::vector<int32_t>
+      labels;  ///< [T], shifted: the label of position t is token t+1 of its sequence; the last has none
   std::vector<int32_t> positions;   ///< [T], from 0 in each sequence
   std::vector<int32_t> cu_seqlens;  ///< [S+1]
   /// Positions with a label: what the loss is averaged over.
@@ -20,5 +21,10 @@ struct PackedBatch {
 };
 
 PackedBatch pack_examples(std::span<const Example> examples, std::span<const int64_t> rows);
+
+/// Groups of examples of at most `capacity` tokens each: the longest that still fits is taken until none
+/// does, as LLaMA-Factory's greedy_knapsack. Of equal lengths the later one goes first. What is longer than
+/// `capacity` stands alone.
+std::vector<std::vector<int64_t>> best_fit_groups(std::span<const int64_t> lengths, int64_t capacity);
 
 }  // namespace fettle

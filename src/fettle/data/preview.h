@@ -7,8 +7,8 @@
 
 namespace fettle {
 
-/// The decoded text with the learned parts in green, or between ⟦ ⟧ without colour, and a line of counts; ids when there
-/// is no tokenizer. Long examples are cut in the middle.
+/// The decoded text with the learned parts in green, or between ⟦ ⟧ without colour, and a line of counts; ids
+/// when there is no tokenizer. Long examples are cut in the middle.
 std::string preview_example(const Example& example, const Tokenizer* tokenizer, bool color);
 
 }  // namespace fettle

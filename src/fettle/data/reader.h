@@ -1,4 +1,4 @@
-// Records of data files.
+// Records of data files, one after another.
 #pragma once
 #include <filesystem>
 #include <functional>
@@ -11,12 +11,27 @@ namespace fettle {
 
 struct Record {
   OrderedJson value;
-  std::string origin;  ///< "data.jsonl:12" or "data.json[3]"
+  std::string origin;  ///< "data.jsonl:12": the line where the record begins
 };
 
-/// All records of a file, or of every data file of a folder in name order. JSON arrays and JSON lines are told apart by
-/// their content, whatever the extension; CSV and TSV need a header line; each line of a .txt file is {"text": line}.
-/// Error(kBadInput) naming file and line.
-std::vector<Record> read_records(const std::filesystem::path& path);
+/// Takes a record; false stops the reading.
+using RecordSink = std::function<bool(Record&&)>;
+
+/// The data files that `path` stands for: the file itself, every data file of a folder in name order, or
+/// those that fit a pattern with * and ?. All must be of one kind. Error(kBadInput) when there is none.
+std::vector<std::filesystem::path> data_files(const std::filesystem::path& path);
+
+/// Whether any file fits a pattern with * and ?.
+bool fits_any_file(const std::filesystem::path& pattern);
+
+/// Reads .json, .jsonl, .csv, .tsv and .txt files, each also with .gz, and never holds more than a record and
+/// two pieces of the file. JSON arrays and JSON lines are told apart by their content, whatever the
+/// extension; only \n ends a line. CSV (RFC 4180) and TSV (no quoting) need a header line; each line of a
+/// .txt file that is not blank is
+/// {"text": line}. A record is at most 256 MiB. Error(kBadInput) naming file and line.
+void for_each_record(const std::filesystem::path& path, const RecordSink& sink);
+
+/// The first `most` records; Error(kBadInput) when there is none.
+std::vector<Record> read_records(const std::filesystem::path& path, size_t most = SIZE_MAX);
 
 }  // namespace fettle
