@@ -1,0 +1,145 @@
+// Chat templates: the model's own against Transformers' renders, LLaMA-Factory's named ones against their specification.
+#include "fettle/text/chat.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "fettle/base/error.h"
+#include "support.h"
+
+namespace fettle {
+namespace {
+
+std::shared_ptr<const Tokenizer> tokenizer(const std::string& name) {
+  return load_tokenizer(test::assets_dir() / "tokenizers" / name);
+}
+
+Conversation conversation() {
+  return {.system = "", .tools = "", .messages = {{Role::kUser, "Hi"}, {Role::kAssistant, "Hello."}, {Role::kUser, "你好"}, {Role::kAssistant, "你好！"}}};
+}
+
+// source and target texts, one pair after the other, with " | " between
+std::string shown(const ChatTemplate& chat, const Tokenizer& t, const Conversation& c) {
+  std::string out;
+  for (const EncodedTurn& turn : chat.encode_turns(c)) out += t.decode(turn.source, false) + " | " + t.decode(turn.target, false) + " | ";
+  return out;
+}
+
+TEST(OwnTemplate, PromptsEqualTransformers) {
+  FETTLE_REQUIRE_ASSETS();
+  int64_t compared = 0;
+  for (const char* name : {"qwen2.5", "qwen3", "deepseek-llm-7b-chat", "deepseek-r1-distill-qwen", "llama2-7b-chat", "llama3-8b-instruct"}) {
+    auto t = tokenizer(name);
+    auto chat = make_chat_template("", t);
+    std::istringstream lines(test::read_text(test::assets_dir() / "tokenizers" / name / "chat_vectors.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      Json row = parse_json(line, name);
+      const Json& kwargs = row["kwargs"];
+      if (!kwargs.value("add_generation_prompt", false) || kwargs.size() != 2 || !row.contains("ids")) continue;
+      Conversation c;
+      bool plain = true;
+      for (const Json& message : kwargs["messages"]) {
+        std::string role = message["role"];
+        plain = plain && message.size() == 2 && message["content"].is_string();
+        if (!plain) break;
+        if (role == "system" && c.messages.empty()) c.system = message["content"];
+        else if (role == "user") c.messages.push_back({Role::kUser, message["content"]});
+        else if (role == "assistant") c.messages.push_back({Role::kAssistant, message["content"]});
+        else plain = false;
+      }
+      if (!plain) continue;
+      EXPECT_EQ(chat->encode_prompt(c), row["ids"].get<std::vector<TokenId>>()) << name << " " << row["case"];
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 10);
+}
+
+TEST(OwnTemplate, AnswersAndTheirEndsAreLearned) {
+  FETTLE_REQUIRE_ASSETS();
+  auto t = tokenizer("qwen2.5");
+  auto chat = make_chat_template("", t);
+  EXPECT_EQ(shown(*chat, *t, conversation()),
+            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+            "<|im_start|>assistant\n | Hello.<|im_end|>\n | <|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n | 你好！<|im_end|>\n | ");
+  EXPECT_EQ(chat->stop_ids()[0], *t->token_to_id("<|im_end|>"));
+}
+
+TEST(OwnTemplate, ReasoningThatTheTemplateDropsIsKeptAndNoticed) {
+  FETTLE_REQUIRE_ASSETS();
+  for (const char* name : {"deepseek-r1-distill-qwen", "qwen3"}) {
+    auto t = tokenizer(name);
+    auto chat = make_chat_template("", t);
+    Conversation c = conversation();
+    c.messages[1].content = "<think>\nfirst thought\n</think>\n\nHello.";
+    c.messages[3].content = "<think>\nsecond thought\n</think>\n\n你好！";
+    std::string text = shown(*chat, *t, c);
+    EXPECT_NE(text.find("first thought\n</think>\n\nHello."), text.npos) << text;
+    EXPECT_NE(text.find("second thought\n</think>\n\n你好！"), text.npos) << text;
+    EXPECT_EQ(text.find("<think>\n\n</think>"), text.npos) << text;
+    size_t thoughts = 0;
+    for (size_t at = text.find("<think>"); at != text.npos; at = text.find("<think>", at + 1)) ++thoughts;
+    EXPECT_EQ(thoughts, 2u) << text;
+    EXPECT_EQ(chat->notices().size(), std::string_view(name) == "qwen3" ? chat->notices().size() : 1u);
+  }
+}
+
+TEST(NamedTemplate, WritesLlamaFactorysSlots) {
+  FETTLE_REQUIRE_ASSETS();
+  struct Case {
+    const char *name, *tokenizer, *expected;
+  };
+  for (const Case& c : {
+           Case{"qwen", "qwen2.5",
+                "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+                "<|im_start|>assistant\n | Hello.<|im_end|>\n | <|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n | 你好！<|im_end|>\n | "},
+           Case{"chatml", "qwen2.5", "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n | Hello.<|im_end|>\n | <|im_start|>user\n你好<|im_end|>\n"
+                                     "<|im_start|>assistant\n | 你好！<|im_end|>\n | "},
+           Case{"default", "qwen2.5", "Human: Hi<|im_end|>\nAssistant: | Hello.<|im_end|>\n | Human: 你好<|im_end|>\nAssistant: | 你好！<|im_end|>\n | "},
+           Case{"deepseek", "deepseek-llm-7b-chat",
+                "<｜begin▁of▁sentence｜>User: Hi\n\nAssistant: | Hello.<｜end▁of▁sentence｜> | User: 你好\n\nAssistant: | 你好！<｜end▁of▁sentence｜> | "},
+           Case{"deepseekr1", "deepseek-r1-distill-qwen",
+                "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜> | <think>\n\n</think>\n\nHello.<｜end▁of▁sentence｜> | <｜User｜>你好<｜Assistant｜> | "
+                "<think>\n\n</think>\n\n你好！<｜end▁of▁sentence｜> | "},
+           Case{"llama3", "llama3-8b-instruct",
+                "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n | "
+                "Hello.<|eot_id|> | <|start_header_id|>user<|end_header_id|>\n\n你好<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n | "
+                "你好！<|eot_id|> | "},
+           Case{"llama2", "llama2-7b-chat", "<s> [INST] Hi [/INST] | Hello.</s> | <s> [INST] 你好 [/INST] | 你好！</s> | "},
+       }) {
+    auto t = tokenizer(c.tokenizer);
+    EXPECT_EQ(shown(*make_chat_template(c.name, t), *t, conversation()), c.expected) << c.name;
+  }
+}
+
+TEST(NamedTemplate, ThinkingSwitch) {
+  FETTLE_REQUIRE_ASSETS();
+  auto t = tokenizer("qwen3");
+  Conversation c = conversation();
+  c.messages.resize(2);
+  auto text = [&](std::optional<bool> thinking) {
+    ChatTemplateOptions options;
+    options.enable_thinking = thinking;
+    return shown(*make_chat_template("qwen3", t, options), *t, c);
+  };
+  std::string question = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+  EXPECT_EQ(text(true), question + " | <think>\n\n</think>\n\nHello.<|im_end|>\n | ");
+  EXPECT_EQ(text(false), question + "<think>\n\n</think>\n\n | Hello.<|im_end|>\n | ");
+}
+
+TEST(NamedTemplate, UnknownNamesAreRefusedWithTheNearest) {
+  FETTLE_REQUIRE_ASSETS();
+  try {
+    make_chat_template("qwn", tokenizer("qwen2.5"));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_NE(std::string(error.what()).find("did you mean \"qwen\""), std::string::npos) << error.what();
+  }
+  EXPECT_THROW(make_chat_template("", tokenizer("gpt2")), Error);
+}
+
+}  // namespace
+}  // namespace fettle
