@@ -13,7 +13,12 @@ namespace {
 class GradCheck : public ::testing::Test {
  protected:
   Context context(Tape* tape) {
-    return {.backend = &reference_backend(), .tape = tape, .compute = DType::kF64, .training = true, .seed = 7, .step = 3};
+    return {.backend = &reference_backend(),
+            .tape = tape,
+            .compute = DType::kF64,
+            .training = true,
+            .seed = 7,
+            .step = 3};
   }
   Tensor random(Shape shape, double scale = 1.0) {
     Tensor t = Tensor::empty(std::move(shape), DType::kF64);
@@ -39,8 +44,8 @@ class GradCheck : public ::testing::Test {
 
   using Function = std::function<Var(Context&, const std::vector<Var>&)>;
 
-  // Loss = sum of outputs times fixed random weights; its gradients into every input and parameter must equal central
-  // differences to 1e-6 relative.
+  // Loss = sum of outputs times fixed random weights; its gradients into every input and parameter must equal
+  // central differences to 1e-6 relative.
   void check(const std::vector<Tensor>& inputs, const Function& function) {
     Context plain = context(nullptr);
     std::vector<Var> constants;
@@ -67,7 +72,8 @@ class GradCheck : public ::testing::Test {
     for (Parameter& p : parameters_) compare(p.value, p.gradient, loss, p.name);
   }
 
-  void compare(Tensor value, const Tensor& gradient, const std::function<double()>& loss, const std::string& what) {
+  void compare(Tensor value, const Tensor& gradient, const std::function<double()>& loss,
+               const std::string& what) {
     ASSERT_TRUE(gradient.defined()) << what;
     ASSERT_EQ(gradient.numel(), value.numel()) << what;
     constexpr double kStep = 1e-5;
@@ -95,19 +101,26 @@ TEST_F(GradCheck, Linear) {
 
 TEST_F(GradCheck, LinearConv1d) {
   Parameter &w = parameter("w", {6, 4}), &b = parameter("b", {4});
-  check({random({5, 6})}, [&](Context& c, const std::vector<Var>& in) { return linear(c, in[0], w, &b, true); });
+  check({random({5, 6})},
+        [&](Context& c, const std::vector<Var>& in) { return linear(c, in[0], w, &b, true); });
 }
 
 TEST_F(GradCheck, LinearWithTwoLoraTermsAndDropout) {
   Parameter& w = parameter("w", {4, 6});
   std::vector<LoraTerm> terms = {
       {.a = &parameter("a", {2, 6}), .b = &parameter("b", {4, 2}), .scale = 1.5f, .dropout = 0.4f, .site = 1},
-      {.a = &parameter("a2", {3, 6}), .b = &parameter("b2", {4, 3}), .scale = 0.5f, .dropout = 0.0f, .site = 2}};
-  check({random({5, 6})}, [&](Context& c, const std::vector<Var>& in) { return linear(c, in[0], w, nullptr, false, terms); });
+      {.a = &parameter("a2", {3, 6}),
+       .b = &parameter("b2", {4, 3}),
+       .scale = 0.5f,
+       .dropout = 0.0f,
+       .site = 2}};
+  check({random({5, 6})},
+        [&](Context& c, const std::vector<Var>& in) { return linear(c, in[0], w, nullptr, false, terms); });
 }
 
 TEST_F(GradCheck, AddOfOneValueTwice) {
-  check({random({3, 4})}, [&](Context& c, const std::vector<Var>& in) { return add(c, add(c, in[0], in[0]), in[0]); });
+  check({random({3, 4})},
+        [&](Context& c, const std::vector<Var>& in) { return add(c, add(c, in[0], in[0]), in[0]); });
 }
 
 TEST_F(GradCheck, Dropout) {
@@ -116,12 +129,14 @@ TEST_F(GradCheck, Dropout) {
 
 TEST_F(GradCheck, RmsNorm) {
   Parameter& w = parameter("w", {6});
-  check({random({3, 6})}, [&](Context& c, const std::vector<Var>& in) { return rms_norm(c, in[0], w, 1e-5f); });
+  check({random({3, 6})},
+        [&](Context& c, const std::vector<Var>& in) { return rms_norm(c, in[0], w, 1e-5f); });
 }
 
 TEST_F(GradCheck, RmsNormOverHeads) {
   Parameter& w = parameter("w", {4});
-  check({random({3, 2, 4})}, [&](Context& c, const std::vector<Var>& in) { return rms_norm(c, in[0], w, 1e-5f); });
+  check({random({3, 2, 4})},
+        [&](Context& c, const std::vector<Var>& in) { return rms_norm(c, in[0], w, 1e-5f); });
 }
 
 TEST_F(GradCheck, AddRmsNormBothOutputs) {
@@ -134,13 +149,15 @@ TEST_F(GradCheck, AddRmsNormBothOutputs) {
 
 TEST_F(GradCheck, AddRmsNormNormOnly) {
   Parameter& w = parameter("w", {6});
-  check({random({3, 6}), random({3, 6})},
-        [&](Context& c, const std::vector<Var>& in) { return add_rms_norm(c, in[0], in[1], w, 1e-5f).second; });
+  check({random({3, 6}), random({3, 6})}, [&](Context& c, const std::vector<Var>& in) {
+    return add_rms_norm(c, in[0], in[1], w, 1e-5f).second;
+  });
 }
 
 TEST_F(GradCheck, LayerNorm) {
   Parameter &w = parameter("w", {6}), &b = parameter("b", {6});
-  check({random({3, 6})}, [&](Context& c, const std::vector<Var>& in) { return layer_norm(c, in[0], w, &b, 1e-5f); });
+  check({random({3, 6})},
+        [&](Context& c, const std::vector<Var>& in) { return layer_norm(c, in[0], w, &b, 1e-5f); });
 }
 
 TEST_F(GradCheck, Rotary) {
@@ -151,28 +168,32 @@ TEST_F(GradCheck, Rotary) {
       table.sin.data<float>()[p * 2 + i] = std::sin(0.3f * static_cast<float>(p * (i + 1)));
     }
   PackingRef p = packing({3, 2});
-  check({random({5, 2, 4})}, [&](Context& c, const std::vector<Var>& in) { return rotary(c, in[0], p, table); });
+  check({random({5, 2, 4})},
+        [&](Context& c, const std::vector<Var>& in) { return rotary(c, in[0], p, table); });
 }
 
 TEST_F(GradCheck, AttentionCausalGrouped) {
   PackingRef p = packing({4, 1, 3});
-  check({random({8, 4, 4}), random({8, 2, 4}), random({8, 2, 4})}, [&](Context& c, const std::vector<Var>& in) {
-    return attention(c, in[0], in[1], in[2], p, {.scale = 0.5f});
-  });
+  check({random({8, 4, 4}), random({8, 2, 4}), random({8, 2, 4})},
+        [&](Context& c, const std::vector<Var>& in) {
+          return attention(c, in[0], in[1], in[2], p, {.scale = 0.5f});
+        });
 }
 
 TEST_F(GradCheck, AttentionWindow) {
   PackingRef p = packing({6});
-  check({random({6, 2, 4}), random({6, 2, 4}), random({6, 2, 4})}, [&](Context& c, const std::vector<Var>& in) {
-    return attention(c, in[0], in[1], in[2], p, {.scale = 0.5f, .window = 3});
-  });
+  check({random({6, 2, 4}), random({6, 2, 4}), random({6, 2, 4})},
+        [&](Context& c, const std::vector<Var>& in) {
+          return attention(c, in[0], in[1], in[2], p, {.scale = 0.5f, .window = 3});
+        });
 }
 
 TEST_F(GradCheck, AttentionBidirectional) {
   PackingRef p = packing({3, 4});
-  check({random({7, 2, 4}), random({7, 1, 4}), random({7, 1, 4})}, [&](Context& c, const std::vector<Var>& in) {
-    return attention(c, in[0], in[1], in[2], p, {.scale = 0.5f, .causal = false});
-  });
+  check({random({7, 2, 4}), random({7, 1, 4}), random({7, 1, 4})},
+        [&](Context& c, const std::vector<Var>& in) {
+          return attention(c, in[0], in[1], in[2], p, {.scale = 0.5f, .causal = false});
+        });
 }
 
 TEST_F(GradCheck, Swiglu) {

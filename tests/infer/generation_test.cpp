@@ -37,7 +37,9 @@ TEST_P(GoldenGeneration, GreedyTokensEqualTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenGeneration, ::testing::Values("llama", "llama-linear", "llama-yarn", "qwen2", "qwen3", "mistral", "llama-bin"),
+INSTANTIATE_TEST_SUITE_P(Models, GoldenGeneration,
+                         ::testing::Values("llama", "llama-linear", "llama-yarn", "qwen2", "qwen3", "mistral",
+                                           "llama-bin"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name)
@@ -73,8 +75,10 @@ TEST(Sampling, FollowsTheProbabilities) {
   EXPECT_NEAR(all[0], 0.5, 0.02);
   EXPECT_NEAR(all[3], 0.05, 0.01);
   EXPECT_EQ(draw({.do_sample = true, .top_k = 2}, 2000).size(), 2u);
-  EXPECT_EQ(draw({.do_sample = true, .top_k = 0, .top_p = 0.6}, 2000).size(), 2u);  // 0.5 alone does not reach 0.6
-  EXPECT_EQ(draw({.do_sample = true, .top_k = 0, .top_p = 0.01}, 200).size(), 1u);  // the likeliest always stays
+  EXPECT_EQ(draw({.do_sample = true, .top_k = 0, .top_p = 0.6}, 2000).size(),
+            2u);  // 0.5 alone does not reach 0.6
+  EXPECT_EQ(draw({.do_sample = true, .top_k = 0, .top_p = 0.01}, 200).size(),
+            1u);  // the likeliest always stays
   EXPECT_GT(draw({.do_sample = true, .temperature = 0.3, .top_k = 0}, 2000)[0], 0.75);
 }
 

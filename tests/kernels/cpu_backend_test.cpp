@@ -1,5 +1,5 @@
-// Every op of the CPU backend against the reference backend, in f32 and bf16, at odd sizes; and bitwise the same results for
-// any number of threads.
+// Every op of the CPU backend against the reference backend, in f32 and bf16, at odd sizes; and bitwise the
+// same results for any number of threads.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -36,12 +36,14 @@ class CpuBackendTest : public ::testing::TestWithParam<DType> {
     set_thread_count(2);
     ASSERT_EQ(expected.size(), serial.size());
     for (size_t i = 0; i < expected.size(); ++i) {
-      double tolerance = expected[i].dtype() == DType::kF32 && GetParam() == DType::kF32 ? f32_tolerance : 1.2e-2;
+      double tolerance =
+          expected[i].dtype() == DType::kF32 && GetParam() == DType::kF32 ? f32_tolerance : 1.2e-2;
       Tensor want = expected[i].to(DType::kF64), got = serial[i].to(DType::kF64);
       double size = 1e-6;
       for (double v : want.span<double>()) size = std::max(size, std::abs(v));
       for (int64_t j = 0; j < want.numel(); ++j)
-        ASSERT_NEAR(got.data<double>()[j], want.data<double>()[j], tolerance * size) << "output " << i << " element " << j;
+        ASSERT_NEAR(got.data<double>()[j], want.data<double>()[j], tolerance * size)
+            << "output " << i << " element " << j;
       EXPECT_EQ(std::memcmp(serial[i].raw(), parallel[i].raw(), serial[i].nbytes()), 0)
           << "output " << i << " depends on the number of threads";
     }
@@ -54,17 +56,31 @@ TEST_P(CpuBackendTest, Matmul) {
   struct Case {
     int64_t m, n, k;
   };
-  for (Case c : {Case{1, 700, 96}, {3, 65, 33}, {5, 7, 3}, {530, 520, 17}, {600, 16, 70}, {16, 600, 200}, {33, 1100, 64}})
+  for (Case c : {Case{1, 700, 96},
+                 {3, 65, 33},
+                 {5, 7, 3},
+                 {530, 520, 17},
+                 {600, 16, 70},
+                 {16, 600, 200},
+                 {33, 1100, 64}})
     for (bool ta : {false, true})
       for (bool tb : {false, true})
         for (float beta : {0.0f, 1.0f}) {
-          Tensor a = act(ta ? Shape{c.k, c.m} : Shape{c.m, c.k}), b = act(tb ? Shape{c.n, c.k} : Shape{c.k, c.n});
+          Tensor a = act(ta ? Shape{c.k, c.m} : Shape{c.m, c.k}),
+                 b = act(tb ? Shape{c.n, c.k} : Shape{c.k, c.n});
           Tensor start = act({c.m, c.n}), bias = act({c.n});
           SCOPED_TRACE(fmt::format("m {} n {} k {} ta {} tb {} beta {}", c.m, c.n, c.k, ta, tb, beta));
           check([&](Backend& backend) -> Outputs {
             Tensor out = start.clone();
-            backend.matmul({.a = &a, .b = &b, .out = &out, .transpose_a = ta, .transpose_b = tb, .alpha = 0.5f, .beta = beta,
-                            .bias = beta == 0 ? &bias : nullptr, .compute = GetParam()});
+            backend.matmul({.a = &a,
+                            .b = &b,
+                            .out = &out,
+                            .transpose_a = ta,
+                            .transpose_b = tb,
+                            .alpha = 0.5f,
+                            .beta = beta,
+                            .bias = beta == 0 ? &bias : nullptr,
+                            .compute = GetParam()});
             return {out};
           });
         }
@@ -79,7 +95,8 @@ TEST_P(CpuBackendTest, MatmulOfMixedTypes) {
       check([&](Backend& backend) -> Outputs {
         Tensor y = out({9, 1030}), sum = f32({9, 1030}), small = out({2, 1030});
         backend.matmul({.a = &x, .b = &w, .out = &y, .transpose_b = tb, .compute = GetParam()});
-        backend.matmul({.a = &x, .b = &w, .out = &sum, .transpose_b = tb, .beta = 1.0f, .compute = GetParam()});
+        backend.matmul(
+            {.a = &x, .b = &w, .out = &sum, .transpose_b = tb, .beta = 1.0f, .compute = GetParam()});
         backend.matmul({.a = &few, .b = &w, .out = &small, .transpose_b = tb, .compute = GetParam()});
         return {y, sum, small};
       });
@@ -89,7 +106,8 @@ TEST_P(CpuBackendTest, MatmulOfMixedTypes) {
 TEST_P(CpuBackendTest, ElementWise) {
   Tensor x = act({37, 501}), y = act({37, 501});
   check([&](Backend& b) -> Outputs {
-    Tensor sum = out(x.shape()), scaled = x.clone(), axpy = y.clone(), narrow = Tensor::zeros(x.shape(), DType::kBF16), columns = f32({501});
+    Tensor sum = out(x.shape()), scaled = x.clone(), axpy = y.clone(),
+           narrow = Tensor::zeros(x.shape(), DType::kBF16), columns = f32({501});
     b.add(x, y, sum);
     b.scale(scaled, 0.3);
     b.axpy(-0.7, x, axpy);
@@ -111,19 +129,24 @@ TEST_P(CpuBackendTest, Dropout) {
 
 TEST_P(CpuBackendTest, Norms) {
   for (int64_t width : {5, 64, 897}) {
-    Tensor x = act({150, width}), delta = act({150, width}), w = act({width}), bias = act({width}), dy = act({150, width});
-    check([&](Backend& b) -> Outputs {
-      Tensor y = out(x.shape()), rstd = f32({150}), sum = out(x.shape()), y2 = out(x.shape()), rstd2 = f32({150});
-      b.rms_norm(x, w, 1e-6f, y, rstd);
-      b.add_rms_norm(x, delta, w, 1e-6f, sum, y2, rstd2);
-      Tensor dx = out(x.shape()), dx2 = out(x.shape()), dw = f32({width}), none;
-      b.rms_norm_backward(dy, x, w, rstd, Tensor(), dx, dw);
-      b.rms_norm_backward(dy, x, w, rstd, delta, dx2, none);
-      Tensor ly = out(x.shape()), mean = f32({150}), lrstd = f32({150}), ldx = out(x.shape()), ldw = f32({width}), ldb = f32({width});
-      b.layer_norm(x, w, bias, 1e-5f, ly, mean, lrstd);
-      b.layer_norm_backward(dy, x, w, mean, lrstd, ldx, ldw, ldb);
-      return {y, rstd, sum, y2, rstd2, dx, dx2, dw, ly, mean, lrstd, ldx, ldw, ldb};
-    }, 2e-5);
+    Tensor x = act({150, width}), delta = act({150, width}), w = act({width}), bias = act({width}),
+           dy = act({150, width});
+    check(
+        [&](Backend& b) -> Outputs {
+          Tensor y = out(x.shape()), rstd = f32({150}), sum = out(x.shape()), y2 = out(x.shape()),
+                 rstd2 = f32({150});
+          b.rms_norm(x, w, 1e-6f, y, rstd);
+          b.add_rms_norm(x, delta, w, 1e-6f, sum, y2, rstd2);
+          Tensor dx = out(x.shape()), dx2 = out(x.shape()), dw = f32({width}), none;
+          b.rms_norm_backward(dy, x, w, rstd, Tensor(), dx, dw);
+          b.rms_norm_backward(dy, x, w, rstd, delta, dx2, none);
+          Tensor ly = out(x.shape()), mean = f32({150}), lrstd = f32({150}), ldx = out(x.shape()),
+                 ldw = f32({width}), ldb = f32({width});
+          b.layer_norm(x, w, bias, 1e-5f, ly, mean, lrstd);
+          b.layer_norm_backward(dy, x, w, mean, lrstd, ldx, ldw, ldb);
+          return {y, rstd, sum, y2, rstd2, dx, dx2, dw, ly, mean, lrstd, ldx, ldw, ldb};
+        },
+        2e-5);
   }
 }
 
@@ -146,21 +169,31 @@ TEST_P(CpuBackendTest, Attention) {
     bool causal;
     int64_t window;
   };
-  for (const Case& c : {Case{{0, 7, 7, 8, 330}, {0, 7, 7, 8, 330}, 4, 2, 16, true, 0}, {{0, 300}, {0, 300}, 7, 1, 24, true, 50},
-                        {{0, 40, 75}, {0, 40, 75}, 2, 2, 8, false, 0}, {{0, 3, 4}, {0, 290, 300}, 6, 2, 32, true, 0},
+  for (const Case& c : {Case{{0, 7, 7, 8, 330}, {0, 7, 7, 8, 330}, 4, 2, 16, true, 0},
+                        {{0, 300}, {0, 300}, 7, 1, 24, true, 50},
+                        {{0, 40, 75}, {0, 40, 75}, 2, 2, 8, false, 0},
+                        {{0, 3, 4}, {0, 290, 300}, 6, 2, 32, true, 0},
                         {{0, 600}, {0, 600}, 2, 2, 64, true, 0}}) {
-    Tensor q = act({c.q.back(), c.heads, c.dim}), k = act({c.k.back(), c.kv_heads, c.dim}), v = act({c.k.back(), c.kv_heads, c.dim});
+    Tensor q = act({c.q.back(), c.heads, c.dim}), k = act({c.k.back(), c.kv_heads, c.dim}),
+           v = act({c.k.back(), c.kv_heads, c.dim});
     Tensor dout = act(q.shape());
-    AttentionSpec spec{.cu_q = c.q, .cu_k = c.k, .scale = 1.0f / std::sqrt(static_cast<float>(c.dim)), .causal = c.causal, .window = c.window};
+    AttentionSpec spec{.cu_q = c.q,
+                       .cu_k = c.k,
+                       .scale = 1.0f / std::sqrt(static_cast<float>(c.dim)),
+                       .causal = c.causal,
+                       .window = c.window};
     Tensor fixed_out = out(q.shape()), fixed_lse = f32({c.heads, c.q.back()});
     reference_backend().attention(q, k, v, spec, fixed_out, fixed_lse);
     SCOPED_TRACE(fmt::format("{} queries, {} heads, window {}", c.q.back(), c.heads, c.window));
-    check([&](Backend& b) -> Outputs {
-      Tensor y = out(q.shape()), lse = f32({c.heads, c.q.back()}), dq = out(q.shape()), dk = out(k.shape()), dv = out(v.shape());
-      b.attention(q, k, v, spec, y, lse);
-      b.attention_backward(dout, q, k, v, fixed_out, fixed_lse, spec, dq, dk, dv);
-      return {y, lse, dq, dk, dv};
-    }, 1e-5);
+    check(
+        [&](Backend& b) -> Outputs {
+          Tensor y = out(q.shape()), lse = f32({c.heads, c.q.back()}), dq = out(q.shape()),
+                 dk = out(k.shape()), dv = out(v.shape());
+          b.attention(q, k, v, spec, y, lse);
+          b.attention_backward(dout, q, k, v, fixed_out, fixed_lse, spec, dq, dk, dv);
+          return {y, lse, dq, dk, dv};
+        },
+        1e-5);
   }
 }
 
@@ -192,12 +225,14 @@ TEST_P(CpuBackendTest, EmbeddingAndRows) {
 TEST_P(CpuBackendTest, CrossEntropy) {
   Tensor logits = act({6, 1031}, 4.0);
   std::vector<int32_t> labels = {0, 1030, 5, 77, 500, 3};
-  check([&](Backend& b) -> Outputs {
-    Tensor losses = f32({6}), in_place = logits.clone(), none, again = f32({6});
-    b.cross_entropy(logits, labels, 0.25f, again, none);
-    b.cross_entropy(in_place, labels, 0.25f, losses, in_place);
-    return {losses, in_place, again};
-  }, 1e-5);
+  check(
+      [&](Backend& b) -> Outputs {
+        Tensor losses = f32({6}), in_place = logits.clone(), none, again = f32({6});
+        b.cross_entropy(logits, labels, 0.25f, again, none);
+        b.cross_entropy(in_place, labels, 0.25f, losses, in_place);
+        return {losses, in_place, again};
+      },
+      1e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CpuBackendTest, ::testing::Values(DType::kF32, DType::kBF16),
@@ -210,10 +245,17 @@ TEST(CpuBackend, AdamW) {
     for (float& v : t.span<float>()) v = static_cast<float>(stream.normal());
     return t;
   };
-  Tensor p = random(), g = random(), m = Tensor::zeros({20001}, DType::kF32), v = Tensor::zeros({20001}, DType::kF32);
+  Tensor p = random(), g = random(), m = Tensor::zeros({20001}, DType::kF32),
+         v = Tensor::zeros({20001}, DType::kF32);
   Tensor p2 = p.clone(), m2 = m.clone(), v2 = v.clone();
   for (int64_t step = 1; step <= 3; ++step) {
-    AdamWArgs args{.learning_rate = 0.01f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f, .weight_decay = 0.1f, .step = step, .grad_scale = 0.5f};
+    AdamWArgs args{.learning_rate = 0.01f,
+                   .beta1 = 0.9f,
+                   .beta2 = 0.999f,
+                   .epsilon = 1e-8f,
+                   .weight_decay = 0.1f,
+                   .step = step,
+                   .grad_scale = 0.5f};
     cpu_backend().adamw(p, g, m, v, args);
     reference_backend().adamw(p2, g, m2, v2, args);
   }

@@ -1,13 +1,13 @@
-// Tiny random models of each architecture against Transformers and PEFT: logits, losses, every gradient, adapters, greedy
-// decoding. Fixtures: tools/golden/make_models.py.
+// Tiny random models of each architecture against Transformers and PEFT: logits, losses, every gradient,
+// adapters, greedy decoding. Fixtures: tools/golden/make_models.py.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "fettle/autograd/ops.h"
-#include "fettle/formats/safetensors.h"
 #include "fettle/base/json.h"
+#include "fettle/formats/safetensors.h"
 #include "fettle/models/loader.h"
 #include "support.h"
 
@@ -41,7 +41,8 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   EXPECT_EQ(a.numel(), b.numel());
   Tensor x = a.to(DType::kF32), y = b.to(DType::kF32);
   double most = 0;
-  for (int64_t i = 0; i < x.numel(); ++i) most = std::max(most, static_cast<double>(std::abs(x.data<float>()[i] - y.data<float>()[i])));
+  for (int64_t i = 0; i < x.numel(); ++i)
+    most = std::max(most, static_cast<double>(std::abs(x.data<float>()[i] - y.data<float>()[i])));
   return most;
 }
 double largest(const Tensor& a) {
@@ -54,11 +55,13 @@ class GoldenModel : public ::testing::TestWithParam<std::string> {
   Json golden() const { return read_json(folder() / "golden.json"); }
   std::unique_ptr<CausalLM> load(DType compute, bool trainable = false) {
     std::vector<std::string> notes;
-    auto model = load_model(folder(), {.compute = compute, .trainable_base = trainable, .progress = {}}, notes);
+    auto model =
+        load_model(folder(), {.compute = compute, .trainable_base = trainable, .progress = {}}, notes);
     EXPECT_TRUE(notes.empty()) << notes[0];
     return model;
   }
-  void compare_logits(CausalLM& model, DType compute, const std::string& prefix, double tolerance, bool relative) {
+  void compare_logits(CausalLM& model, DType compute, const std::string& prefix, double tolerance,
+                      bool relative) {
     SafetensorsFile reference(folder() / "golden.safetensors");
     Json json = golden();
     for (size_t i = 0; i < json["rows"].size(); ++i) {
@@ -66,7 +69,8 @@ class GoldenModel : public ::testing::TestWithParam<std::string> {
       Context context{.backend = &cpu_backend(), .compute = compute};
       Tensor logits = model.logits(context, model.hidden_states(context, batch.input)).value;
       Tensor want = reference.tensor(prefix + std::to_string(i));
-      EXPECT_LE(largest_difference(logits, want), tolerance * (relative ? largest(want) : 1.0)) << prefix << i;
+      EXPECT_LE(largest_difference(logits, want), tolerance * (relative ? largest(want) : 1.0))
+          << prefix << i;
     }
   }
 };
@@ -79,14 +83,16 @@ TEST_P(GoldenModel, LogitsInF32) {
 TEST_P(GoldenModel, LogitsInBf16AreWithinTorchsOwnSpread) {
   auto model = load(DType::kBF16);
   // Two bf16 computations with different rounding each stray from f32 by about the spread.
-  compare_logits(*model, DType::kBF16, "logits.", 1.25 * golden()["bf16_spread"]["logits_max"].get<double>(), false);
+  compare_logits(*model, DType::kBF16, "logits.", 1.25 * golden()["bf16_spread"]["logits_max"].get<double>(),
+                 false);
 }
 
 TEST_P(GoldenModel, PackedLossAndEveryGradient) {
   auto model = load(DType::kF32, true);
   SafetensorsFile reference(folder() / "golden.safetensors");
   Json json = golden();
-  if (!reference.tensors().contains("grad.model.embed_tokens.weight")) return;  // fixtures of file forms and tables hold logits only
+  if (!reference.tensors().contains("grad.model.embed_tokens.weight"))
+    return;  // fixtures of file forms and tables hold logits only
   Batch batch = make_batch(json);
   for (bool checkpointing : {false, true}) {
     for (Parameter* parameter : model->parameters()) {
@@ -99,7 +105,8 @@ TEST_P(GoldenModel, PackedLossAndEveryGradient) {
     Var hidden = model->hidden_states(context, batch.input);
     auto head = [&](Context& c, const Var& h) { return model->logits(c, h); };
     double loss = linear_cross_entropy(context, hidden, head, model->config().vocab_size, batch.labels,
-                                       1.0f / static_cast<float>(batch.count), true) / static_cast<double>(batch.count);
+                                       1.0f / static_cast<float>(batch.count), true) /
+                  static_cast<double>(batch.count);
     EXPECT_NEAR(loss, json["loss"].get<double>(), 1e-5);
     hidden = Var();
     tape.backward();
@@ -107,7 +114,8 @@ TEST_P(GoldenModel, PackedLossAndEveryGradient) {
     for (Parameter* parameter : model->parameters()) {
       Tensor want = reference.tensor("grad." + parameter->name);
       ASSERT_TRUE(parameter->gradient.defined()) << parameter->name;
-      EXPECT_LE(largest_difference(parameter->gradient, want), 1e-4 * std::max(largest(want), 1e-3)) << parameter->name;
+      EXPECT_LE(largest_difference(parameter->gradient, want), 1e-4 * std::max(largest(want), 1e-3))
+          << parameter->name;
       ++compared;
     }
     EXPECT_GT(compared, 15);
@@ -115,8 +123,9 @@ TEST_P(GoldenModel, PackedLossAndEveryGradient) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenModel,
-                         ::testing::Values("llama", "llama-linear", "llama-dynamic", "llama-yarn", "llama-bin", "llama-bf16", "qwen2",
-                                           "qwen2-sharded", "qwen3", "mistral"),
+                         ::testing::Values("llama", "llama-linear", "llama-dynamic", "llama-yarn",
+                                           "llama-bin", "llama-bf16", "qwen2", "qwen2-sharded", "qwen3",
+                                           "mistral"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

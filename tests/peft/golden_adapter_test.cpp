@@ -1,4 +1,5 @@
-// LoRA adapters made by PEFT on tiny models: logits, gradients, merging, and files. Fixtures: tools/golden/make_models.py.
+// LoRA adapters made by PEFT on tiny models: logits, gradients, merging, and files. Fixtures:
+// tools/golden/make_models.py.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -16,7 +17,8 @@ namespace {
 double largest_difference(const Tensor& a, const Tensor& b) {
   EXPECT_EQ(a.numel(), b.numel());
   double most = 0;
-  for (int64_t i = 0; i < a.numel(); ++i) most = std::max(most, static_cast<double>(std::abs(a.data<float>()[i] - b.data<float>()[i])));
+  for (int64_t i = 0; i < a.numel(); ++i)
+    most = std::max(most, static_cast<double>(std::abs(a.data<float>()[i] - b.data<float>()[i])));
   return most;
 }
 double largest(const Tensor& a) {
@@ -48,7 +50,9 @@ TEST_P(GoldenAdapter, LogitsEqualPeft) {
     EXPECT_EQ(adapter->parameter_count(), golden_["adapter"]["trainable_parameters"].get<int64_t>());
     for (size_t i = 0; i < golden_["rows"].size(); ++i) {
       Tensor want = reference.tensor("adapter.logits." + std::to_string(i));
-      EXPECT_LE(largest_difference(logits(*model, golden_["rows"][i]["input_ids"]), want), 1e-4 * largest(want)) << i;
+      EXPECT_LE(largest_difference(logits(*model, golden_["rows"][i]["input_ids"]), want),
+                1e-4 * largest(want))
+          << i;
     }
   }
   // Unmounting leaves the base as it was, to the bit.
@@ -79,15 +83,18 @@ TEST_P(GoldenAdapter, GradientsEqualPeft) {
     Context context{.backend = &cpu_backend(), .tape = &tape, .compute = DType::kF32, .training = true};
     Var hidden = model->hidden_states(context, input);
     auto head = [&](Context& c, const Var& h) { return model->logits(c, h); };
-    double loss = linear_cross_entropy(context, hidden, head, model->config().vocab_size, labels, 1.0f / static_cast<float>(count), false);
+    double loss = linear_cross_entropy(context, hidden, head, model->config().vocab_size, labels,
+                                       1.0f / static_cast<float>(count), false);
     EXPECT_NEAR(loss / static_cast<double>(count), golden_["adapter"]["loss"].get<double>(), 1e-5);
     tape.backward();
     for (Parameter* parameter : adapter->parameters()) {
       Tensor want = reference.tensor("adapter.grad.base_model.model." + parameter->name);
       ASSERT_TRUE(parameter->gradient.defined()) << parameter->name;
-      EXPECT_LE(largest_difference(parameter->gradient, want), 1e-4 * std::max(largest(want), 1e-3)) << parameter->name;
+      EXPECT_LE(largest_difference(parameter->gradient, want), 1e-4 * std::max(largest(want), 1e-3))
+          << parameter->name;
     }
-    for (Parameter* parameter : model->parameters()) EXPECT_FALSE(parameter->gradient.defined()) << parameter->name;
+    for (Parameter* parameter : model->parameters())
+      EXPECT_FALSE(parameter->gradient.defined()) << parameter->name;
   }
 }
 
@@ -101,9 +108,12 @@ TEST_P(GoldenAdapter, MergedFolderGivesTheMergedLogits) {
   SafetensorsFile reference(folder() / "golden.safetensors");
   for (size_t i = 0; i < golden_["rows"].size(); ++i) {
     Tensor want = reference.tensor("merged.logits." + std::to_string(i));
-    EXPECT_LE(largest_difference(logits(*merged, golden_["rows"][i]["input_ids"]), want), 1e-4 * largest(want)) << i;
+    EXPECT_LE(largest_difference(logits(*merged, golden_["rows"][i]["input_ids"]), want),
+              1e-4 * largest(want))
+        << i;
   }
-  EXPECT_THROW(merge_to_folder(*model, folder(), dir / "merged", 1 << 30, {}), Error) << "an existing folder is not overwritten";
+  EXPECT_THROW(merge_to_folder(*model, folder(), dir / "merged", 1 << 30, {}), Error)
+      << "an existing folder is not overwritten";
 }
 
 TEST_P(GoldenAdapter, SavedFilesReadBackTheSame) {
@@ -111,10 +121,12 @@ TEST_P(GoldenAdapter, SavedFilesReadBackTheSame) {
   auto model = load(folder());
   auto adapter = LoraAdapter::load(*model, folder() / "adapter");
   adapter->save(dir.path());
-  SafetensorsFile ours(dir / "adapter_model.safetensors"), peft(folder() / "adapter" / "adapter_model.safetensors");
+  SafetensorsFile ours(dir / "adapter_model.safetensors"),
+      peft(folder() / "adapter" / "adapter_model.safetensors");
   ASSERT_EQ(ours.tensors().size(), peft.tensors().size());
   EXPECT_EQ(ours.metadata(), peft.metadata());
-  for (const auto& [name, info] : peft.tensors()) EXPECT_EQ(largest_difference(ours.tensor(name), peft.tensor(name)), 0.0) << name;
+  for (const auto& [name, info] : peft.tensors())
+    EXPECT_EQ(largest_difference(ours.tensor(name), peft.tensor(name)), 0.0) << name;
   EXPECT_EQ(read_json(dir / "adapter_config.json")["peft_type"], "LORA");
 }
 
@@ -122,14 +134,16 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenAdapter, ::testing::Values("llama", "qwen
 
 TEST(Targets, FollowPeftsRules) {
   std::vector<std::string> notes;
-  auto model = load_model(test::golden_dir() / "models" / "llama", {.compute = DType::kF32, .trainable_base = false, .progress = {}}, notes);
+  auto model = load_model(test::golden_dir() / "models" / "llama",
+                          {.compute = DType::kF32, .trainable_base = false, .progress = {}}, notes);
   auto count = [&](TargetSpec spec) { return select_targets(*model, spec).size(); };
   EXPECT_EQ(count({.modules = {"q_proj", "v_proj"}}), 4u);
   EXPECT_EQ(count({.pattern = "all-linear"}), 14u);
   EXPECT_EQ(count({.pattern = R"(model\.layers\.0\..*_proj)"}), 7u);
   EXPECT_EQ(count({.modules = {"q_proj"}, .layers_to_transform = {1}}), 1u);
   EXPECT_EQ(count({.pattern = "all-linear", .exclude_modules = {"down_proj"}}), 12u);
-  EXPECT_EQ(all_linear_suffixes(*model), (std::vector<std::string>{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}));
+  EXPECT_EQ(all_linear_suffixes(*model), (std::vector<std::string>{"down_proj", "gate_proj", "k_proj",
+                                                                   "o_proj", "q_proj", "up_proj", "v_proj"}));
   try {
     count({.modules = {"q_prj"}});
     FAIL();
@@ -144,7 +158,8 @@ TEST(LoraConfig, VariantsThatChangeTheArithmeticAreRefused) {
   FETTLE_REQUIRE_ASSETS();
   int64_t refused = 0, read = 0;
   test::TempDir dir;
-  for (const auto& entry : std::filesystem::directory_iterator(test::assets_dir() / "adapters" / "peft-method-configs")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(test::assets_dir() / "adapters" / "peft-method-configs")) {
     if (!entry.path().string().ends_with(".adapter_config.json")) continue;
     test::write_text(dir / "adapter_config.json", test::read_text(entry.path()));
     try {

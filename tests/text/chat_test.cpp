@@ -1,4 +1,5 @@
-// Chat templates: the model's own against Transformers' renders, LLaMA-Factory's named ones against their specification.
+// Chat templates: the model's own against Transformers' renders, LLaMA-Factory's named ones against their
+// specification.
 #include "fettle/text/chat.h"
 
 #include <gtest/gtest.h>
@@ -17,37 +18,50 @@ std::shared_ptr<const Tokenizer> tokenizer(const std::string& name) {
 }
 
 Conversation conversation() {
-  return {.system = "", .tools = "", .messages = {{Role::kUser, "Hi"}, {Role::kAssistant, "Hello."}, {Role::kUser, "你好"}, {Role::kAssistant, "你好！"}}};
+  return {.system = "",
+          .tools = "",
+          .messages = {{Role::kUser, "Hi"},
+                       {Role::kAssistant, "Hello."},
+                       {Role::kUser, "你好"},
+                       {Role::kAssistant, "你好！"}}};
 }
 
 // source and target texts, one pair after the other, with " | " between
 std::string shown(const ChatTemplate& chat, const Tokenizer& t, const Conversation& c) {
   std::string out;
-  for (const EncodedTurn& turn : chat.encode_turns(c)) out += t.decode(turn.source, false) + " | " + t.decode(turn.target, false) + " | ";
+  for (const EncodedTurn& turn : chat.encode_turns(c))
+    out += t.decode(turn.source, false) + " | " + t.decode(turn.target, false) + " | ";
   return out;
 }
 
 TEST(OwnTemplate, PromptsEqualTransformers) {
   FETTLE_REQUIRE_ASSETS();
   int64_t compared = 0;
-  for (const char* name : {"qwen2.5", "qwen3", "deepseek-llm-7b-chat", "deepseek-r1-distill-qwen", "llama2-7b-chat", "llama3-8b-instruct"}) {
+  for (const char* name : {"qwen2.5", "qwen3", "deepseek-llm-7b-chat", "deepseek-r1-distill-qwen",
+                           "llama2-7b-chat", "llama3-8b-instruct"}) {
     auto t = tokenizer(name);
     auto chat = make_chat_template("", t);
-    std::istringstream lines(test::read_text(test::assets_dir() / "tokenizers" / name / "chat_vectors.jsonl"));
+    std::istringstream lines(
+        test::read_text(test::assets_dir() / "tokenizers" / name / "chat_vectors.jsonl"));
     for (std::string line; std::getline(lines, line);) {
       Json row = parse_json(line, name);
       const Json& kwargs = row["kwargs"];
-      if (!kwargs.value("add_generation_prompt", false) || kwargs.size() != 2 || !row.contains("ids")) continue;
+      if (!kwargs.value("add_generation_prompt", false) || kwargs.size() != 2 || !row.contains("ids"))
+        continue;
       Conversation c;
       bool plain = true;
       for (const Json& message : kwargs["messages"]) {
         std::string role = message["role"];
         plain = plain && message.size() == 2 && message["content"].is_string();
         if (!plain) break;
-        if (role == "system" && c.messages.empty()) c.system = message["content"];
-        else if (role == "user") c.messages.push_back({Role::kUser, message["content"]});
-        else if (role == "assistant") c.messages.push_back({Role::kAssistant, message["content"]});
-        else plain = false;
+        if (role == "system" && c.messages.empty())
+          c.system = message["content"];
+        else if (role == "user")
+          c.messages.push_back({Role::kUser, message["content"]});
+        else if (role == "assistant")
+          c.messages.push_back({Role::kAssistant, message["content"]});
+        else
+          plain = false;
       }
       if (!plain) continue;
       EXPECT_EQ(chat->encode_prompt(c), row["ids"].get<std::vector<TokenId>>()) << name << " " << row["case"];
@@ -62,8 +76,10 @@ TEST(OwnTemplate, AnswersAndTheirEndsAreLearned) {
   auto t = tokenizer("qwen2.5");
   auto chat = make_chat_template("", t);
   EXPECT_EQ(shown(*chat, *t, conversation()),
-            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
-            "<|im_start|>assistant\n | Hello.<|im_end|>\n | <|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n | 你好！<|im_end|>\n | ");
+            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
+            "assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+            "<|im_start|>assistant\n | Hello.<|im_end|>\n | "
+            "<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n | 你好！<|im_end|>\n | ");
   EXPECT_EQ(chat->stop_ids()[0], *t->token_to_id("<|im_end|>"));
 }
 
@@ -93,21 +109,33 @@ TEST(NamedTemplate, WritesLlamaFactorysSlots) {
   };
   for (const Case& c : {
            Case{"qwen", "qwen2.5",
-                "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
-                "<|im_start|>assistant\n | Hello.<|im_end|>\n | <|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n | 你好！<|im_end|>\n | "},
-           Case{"chatml", "qwen2.5", "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n | Hello.<|im_end|>\n | <|im_start|>user\n你好<|im_end|>\n"
-                                     "<|im_start|>assistant\n | 你好！<|im_end|>\n | "},
-           Case{"default", "qwen2.5", "Human: Hi<|im_end|>\nAssistant: | Hello.<|im_end|>\n | Human: 你好<|im_end|>\nAssistant: | 你好！<|im_end|>\n | "},
+                "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
+                "assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+                "<|im_start|>assistant\n | Hello.<|im_end|>\n | "
+                "<|im_start|>user\n你好<|im_end|>\n<|im_start|>assistant\n | 你好！<|im_end|>\n | "},
+           Case{"chatml", "qwen2.5",
+                "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n | Hello.<|im_end|>\n | "
+                "<|im_start|>user\n你好<|im_end|>\n"
+                "<|im_start|>assistant\n | 你好！<|im_end|>\n | "},
+           Case{"default", "qwen2.5",
+                "Human: Hi<|im_end|>\nAssistant: | Hello.<|im_end|>\n | Human: 你好<|im_end|>\nAssistant: | "
+                "你好！<|im_end|>\n | "},
            Case{"deepseek", "deepseek-llm-7b-chat",
-                "<｜begin▁of▁sentence｜>User: Hi\n\nAssistant: | Hello.<｜end▁of▁sentence｜> | User: 你好\n\nAssistant: | 你好！<｜end▁of▁sentence｜> | "},
+                "<｜begin▁of▁sentence｜>User: Hi\n\nAssistant: | Hello.<｜end▁of▁sentence｜> | User: "
+                "你好\n\nAssistant: | 你好！<｜end▁of▁sentence｜> | "},
            Case{"deepseekr1", "deepseek-r1-distill-qwen",
-                "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜> | <think>\n\n</think>\n\nHello.<｜end▁of▁sentence｜> | <｜User｜>你好<｜Assistant｜> | "
+                "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜> | "
+                "<think>\n\n</think>\n\nHello.<｜end▁of▁sentence｜> | <｜User｜>你好<｜Assistant｜> | "
                 "<think>\n\n</think>\n\n你好！<｜end▁of▁sentence｜> | "},
            Case{"llama3", "llama3-8b-instruct",
-                "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n | "
-                "Hello.<|eot_id|> | <|start_header_id|>user<|end_header_id|>\n\n你好<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n | "
+                "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>"
+                "assistant<|end_header_id|>\n\n | "
+                "Hello.<|eot_id|> | "
+                "<|start_header_id|>user<|end_header_id|>\n\n你好<|eot_id|><|start_header_id|>assistant<|end_"
+                "header_id|>\n\n | "
                 "你好！<|eot_id|> | "},
-           Case{"llama2", "llama2-7b-chat", "<s> [INST] Hi [/INST] | Hello.</s> | <s> [INST] 你好 [/INST] | 你好！</s> | "},
+           Case{"llama2", "llama2-7b-chat",
+                "<s> [INST] Hi [/INST] | Hello.</s> | <s> [INST] 你好 [/INST] | 你好！</s> | "},
        }) {
     auto t = tokenizer(c.tokenizer);
     EXPECT_EQ(shown(*make_chat_template(c.name, t), *t, conversation()), c.expected) << c.name;

@@ -50,8 +50,9 @@ TEST_P(RealTokenizer, EqualsHuggingFace) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, RealTokenizer,
-                         ::testing::Values("qwen2.5", "qwen3", "deepseek-r1-distill-qwen", "deepseek-llm-7b-chat", "llama3-8b-instruct",
-                                           "llama2-7b-chat", "gpt2", "gpt2-resaved", "roberta-base"),
+                         ::testing::Values("qwen2.5", "qwen3", "deepseek-r1-distill-qwen",
+                                           "deepseek-llm-7b-chat", "llama3-8b-instruct", "llama2-7b-chat",
+                                           "gpt2", "gpt2-resaved", "roberta-base"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name)

@@ -44,7 +44,14 @@ TEST(RunFiles, LogLineHasLlamaFactorysKeys) {
   test::TempDir dir;
   {
     TrainerLog log(dir / "trainer_log.jsonl");
-    log.write({.current_steps = 5, .total_steps = 20, .loss = 1.25, .lr = 1e-4, .epoch = 0.5, .elapsed_seconds = 61, .throughput = 100.123, .total_tokens = 6107});
+    log.write({.current_steps = 5,
+               .total_steps = 20,
+               .loss = 1.25,
+               .lr = 1e-4,
+               .epoch = 0.5,
+               .elapsed_seconds = 61,
+               .throughput = 100.123,
+               .total_tokens = 6107});
   }
   Json line = parse_json(test::read_text(dir / "trainer_log.jsonl"), "log");
   EXPECT_EQ(line["percentage"], 25.0);

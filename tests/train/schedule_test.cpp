@@ -14,12 +14,16 @@ TEST(Schedule, EqualsTransformers) {
   Json golden = read_json(test::golden_dir() / "ops" / "schedules.json");
   int64_t values = 0;
   for (const auto& [name, c] : golden["cases"].items()) {
-    ScheduleSpec spec{.type = c["lr_scheduler_type"], .learning_rate = c["learning_rate"], .warmup_steps = c["warmup_steps"],
-                      .total_steps = c["max_steps"], .options = std::make_shared<Json>(c["lr_scheduler_kwargs"])};
+    ScheduleSpec spec{.type = c["lr_scheduler_type"],
+                      .learning_rate = c["learning_rate"],
+                      .warmup_steps = c["warmup_steps"],
+                      .total_steps = c["max_steps"],
+                      .options = std::make_shared<Json>(c["lr_scheduler_kwargs"])};
     Schedule schedule = make_schedule(spec);
     int64_t step = 0;
     for (double rate : c["rates"]) {
-      EXPECT_NEAR(spec.learning_rate * schedule(step), rate, 1e-9 * spec.learning_rate + 1e-15) << name << " step " << step;
+      EXPECT_NEAR(spec.learning_rate * schedule(step), rate, 1e-9 * spec.learning_rate + 1e-15)
+          << name << " step " << step;
       ++step;
       ++values;
     }
@@ -28,7 +32,8 @@ TEST(Schedule, EqualsTransformers) {
 }
 
 TEST(Schedule, ExponentialFallsToItsFinalRatio) {
-  Schedule schedule = make_schedule({.type = "exponential", .learning_rate = 1e-3, .warmup_steps = 10, .total_steps = 110});
+  Schedule schedule =
+      make_schedule({.type = "exponential", .learning_rate = 1e-3, .warmup_steps = 10, .total_steps = 110});
   EXPECT_DOUBLE_EQ(schedule(5), 0.5);
   EXPECT_DOUBLE_EQ(schedule(10), 1.0);
   EXPECT_NEAR(schedule(60), 0.1, 1e-12);

@@ -35,7 +35,8 @@ class Chat {
   Chat(const Flags& flags, const CLI::App& command) : config_(flags.model.config(command, "fettle chat")) {
     session_ = open_session(config_, true);
     chat_ = open_template(config_, session_);
-    assistant_ = std::make_unique<Assistant>(*session_.model, cpu_backend(), session_.compute, session_.tokenizer, chat_);
+    assistant_ = std::make_unique<Assistant>(*session_.model, cpu_backend(), session_.compute,
+                                             session_.tokenizer, chat_);
     options_ = generation_options(config_);
     if (flags.greedy) options_.sampling.do_sample = false;
     if (flags.max_new_tokens > 0) options_.max_new_tokens = flags.max_new_tokens;
@@ -54,11 +55,14 @@ class Chat {
     });
     fmt::print("\n");
     conversation_.messages.push_back({Role::kAssistant, answer.text});
-    say_detail("{:.1f} tokens/s", static_cast<double>(answer.generation.ids.size()) / std::max(answer.generation.decode_seconds, 1e-9));
+    say_detail("{:.1f} tokens/s", static_cast<double>(answer.generation.ids.size()) /
+                                      std::max(answer.generation.decode_seconds, 1e-9));
     if (answer.generation.reason == FinishReason::kLength)
-      say("{}", styled(fmt::format("(cut at {} tokens; raise max_new_tokens)", options_.max_new_tokens), Style::kDim, stderr));
+      say("{}", styled(fmt::format("(cut at {} tokens; raise max_new_tokens)", options_.max_new_tokens),
+                       Style::kDim, stderr));
     ++turn_;
-    options_.sampling.seed = static_cast<uint64_t>(config_.get<int64_t>("seed")) + static_cast<uint64_t>(turn_);
+    options_.sampling.seed =
+        static_cast<uint64_t>(config_.get<int64_t>("seed")) + static_cast<uint64_t>(turn_);
   }
 
   /// False ends the chat.
@@ -84,8 +88,9 @@ class Chat {
 
   void talk() {
     bool terminal = is_terminal(stdin);
-    if (terminal) say("{} · {} · {} · /help for commands", config_.get<std::string>("model_name_or_path"), chat_->name(),
-                      dtype_name(session_.compute));
+    if (terminal)
+      say("{} · {} · {} · /help for commands", config_.get<std::string>("model_name_or_path"), chat_->name(),
+          dtype_name(session_.compute));
     std::string line;
     while (true) {
       if (terminal) {
@@ -117,9 +122,14 @@ void add_chat(CLI::App& root) {
   auto flags = std::make_shared<Flags>();
   flags->model.declare(command);
   command.add_option("-s,--system", flags->system, "System prompt")->type_name("TEXT");
-  command.add_option("--message", flags->messages, "Say this and leave; repeat for several turns")->type_name("TEXT")->allow_extra_args(false);
-  command.add_option("-n,--max-new-tokens", flags->max_new_tokens, "Longest answer in tokens")->type_name("N")->check(CLI::Range(1, 1 << 20));
-  command.add_flag("--greedy", flags->greedy, "Always the likeliest token; default: sampling as LLaMA-Factory does");
+  command.add_option("--message", flags->messages, "Say this and leave; repeat for several turns")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  command.add_option("-n,--max-new-tokens", flags->max_new_tokens, "Longest answer in tokens")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20));
+  command.add_flag("--greedy", flags->greedy,
+                   "Always the likeliest token; default: sampling as LLaMA-Factory does");
   command.callback([flags, &command] {
     Chat chat(*flags, command);
     for (const std::string& message : flags->messages) chat.answer(message);

@@ -7,14 +7,15 @@
 
 namespace fettle::app {
 
-/// Lets `command` take options of the schema beside its own flags. Its help lists the common ones of `groups`;
+/// Lets `command` take options of the schema beside its own flags. Its help lists the common ones of
+/// `groups`;
 /// --help-all lists all supported ones.
 void accept_config(CLI::App& command, std::vector<OptionGroup> groups);
 /// Whether accept_config() was called for it.
 bool accepts_config(const CLI::App& command);
 
-/// In the callback of such a command: what the words and the environment say, checked. `more` come after the words.
-/// Notes (old spellings, keys without effect) go to stderr.
+/// In the callback of such a command: what the words and the environment say, checked. `more` come after the
+/// words. Notes (old spellings, keys without effect) go to stderr.
 Config read_config(const CLI::App& command, const std::vector<ConfigArguments::Override>& more = {});
 
 }  // namespace fettle::app

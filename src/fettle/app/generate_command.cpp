@@ -25,9 +25,9 @@ struct Flags {
 
 struct Request {
   Conversation conversation;
-  std::string raw;               ///< with --raw
-  std::vector<TokenId> ids;      ///< an {"input_ids"} row
-  std::string label;             ///< shown before the answer
+  std::string raw;           ///< with --raw
+  std::vector<TokenId> ids;  ///< an {"input_ids"} row
+  std::string label;         ///< shown before the answer
 };
 
 Request from_row(const Json& row, const std::string& where, const Flags& flags) {
@@ -46,10 +46,14 @@ Request from_row(const Json& row, const std::string& where, const Flags& flags) 
       if (!message.is_object() || !message.value("content", Json()).is_string())
         fail_input("{}: every message needs a role and a content", where);
       std::string role = message.value("role", ""), content = message["content"];
-      if (role == "system") request.conversation.system = content;
-      else if (role == "user") request.conversation.messages.push_back({Role::kUser, content});
-      else if (role == "assistant") request.conversation.messages.push_back({Role::kAssistant, content});
-      else fail_input("{}: role \"{}\", expected system, user or assistant", where, printable(role));
+      if (role == "system")
+        request.conversation.system = content;
+      else if (role == "user")
+        request.conversation.messages.push_back({Role::kUser, content});
+      else if (role == "assistant")
+        request.conversation.messages.push_back({Role::kAssistant, content});
+      else
+        fail_input("{}: role \"{}\", expected system, user or assistant", where, printable(role));
     }
     if (request.conversation.messages.empty() || request.conversation.messages.back().role != Role::kUser)
       fail_input("{}: the last message must be the user's", where);
@@ -57,9 +61,12 @@ Request from_row(const Json& row, const std::string& where, const Flags& flags) 
     return request;
   }
   std::string prompt;
-  if (row.is_string()) prompt = row;
-  else if (row.is_object() && row.value("prompt", Json()).is_string()) prompt = row["prompt"];
-  else fail_input("{}: expected {{\"prompt\": …}}, {{\"messages\": […]}} or {{\"input_ids\": […]}}", where);
+  if (row.is_string())
+    prompt = row;
+  else if (row.is_object() && row.value("prompt", Json()).is_string())
+    prompt = row["prompt"];
+  else
+    fail_input("{}: expected {{\"prompt\": …}}, {{\"messages\": […]}} or {{\"input_ids\": […]}}", where);
   request.label = request.raw = prompt;
   request.conversation.messages.push_back({Role::kUser, prompt});
   return request;
@@ -67,7 +74,8 @@ Request from_row(const Json& row, const std::string& where, const Flags& flags) 
 
 std::vector<Request> read_requests(const Flags& flags) {
   std::vector<Request> requests;
-  for (const std::string& prompt : flags.prompts) requests.push_back(from_row(Json(prompt), "--prompt", flags));
+  for (const std::string& prompt : flags.prompts)
+    requests.push_back(from_row(Json(prompt), "--prompt", flags));
   if (!flags.file.empty()) {
     std::string text = read_file(flags.file);
     int64_t line = 0;
@@ -85,8 +93,8 @@ std::vector<Request> read_requests(const Flags& flags) {
   return requests;
 }
 
-Answer answer_to(const Request& request, Assistant& assistant, const Tokenizer* tokenizer, Generator& generator,
-                 const GenerationOptions& options, bool raw) {
+Answer answer_to(const Request& request, Assistant& assistant, const Tokenizer* tokenizer,
+                 Generator& generator, const GenerationOptions& options, bool raw) {
   if (!request.ids.empty()) {
     Answer answer;
     answer.generation = generator.generate(request.ids, options);
@@ -126,7 +134,8 @@ void print_side_by_side(const std::string& prompt, const std::string& before, co
 void run(const Flags& flags, const CLI::App& command) {
   Config config = flags.model.config(command, "fettle generate");
   GenerationOptions options = generation_options(config);
-  options.sampling.do_sample = flags.sample || flags.temperature > 0 || (config.is_set("do_sample") && options.sampling.do_sample);
+  options.sampling.do_sample =
+      flags.sample || flags.temperature > 0 || (config.is_set("do_sample") && options.sampling.do_sample);
   if (flags.max_new_tokens > 0) options.max_new_tokens = flags.max_new_tokens;
   if (flags.temperature > 0) options.sampling.temperature = flags.temperature;
   if (flags.top_k >= 0) options.sampling.top_k = flags.top_k;
@@ -152,13 +161,15 @@ void run(const Flags& flags, const CLI::App& command) {
     return all;
   };
   if (flags.compare) {
-    if (session.adapters.empty()) fail_usage("fettle generate --compare: give the adapter with --adapter DIR");
+    if (session.adapters.empty())
+      fail_usage("fettle generate --compare: give the adapter with --adapter DIR");
     std::vector<Answer> with = answers();
     session.adapters.clear();
     assistant.forget();
     generator.forget();
     std::vector<Answer> without = answers();
-    for (size_t i = 0; i < requests.size(); ++i) print_side_by_side(requests[i].label, without[i].text, with[i].text);
+    for (size_t i = 0; i < requests.size(); ++i)
+      print_side_by_side(requests[i].label, without[i].text, with[i].text);
     return;
   }
   bool rows = !flags.file.empty() || requests.size() > 1;
@@ -167,20 +178,25 @@ void run(const Flags& flags, const CLI::App& command) {
     Answer answer = answer_to(request, assistant, session.tokenizer.get(), generator,
                               request.ids.empty() ? options : id_options, flags.raw);
     if (rows) {
-      OrderedJson json = {{"text", answer.text}, {"ids", answer.generation.ids}, {"finish_reason", reason_name(answer.generation.reason)}};
+      OrderedJson json = {{"text", answer.text},
+                          {"ids", answer.generation.ids},
+                          {"finish_reason", reason_name(answer.generation.reason)}};
       std::string line = json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
-      if (flags.output.empty()) fmt::print("{}", line);
-      else lines += line;
+      if (flags.output.empty())
+        fmt::print("{}", line);
+      else
+        lines += line;
     } else if (flags.output.empty()) {
       fmt::print("{}\n", answer.text);
     } else {
       lines = answer.text + "\n";
     }
     std::fflush(stdout);
-    say_detail("{} prompt tokens in {:.2f} s, {} new tokens in {:.2f} s ({:.1f} tokens/s)",
-               answer.generation.prompt_tokens_computed, answer.generation.prompt_seconds, answer.generation.ids.size(),
-               answer.generation.decode_seconds,
-               static_cast<double>(answer.generation.ids.size()) / std::max(answer.generation.decode_seconds, 1e-9));
+    say_detail(
+        "{} prompt tokens in {:.2f} s, {} new tokens in {:.2f} s ({:.1f} tokens/s)",
+        answer.generation.prompt_tokens_computed, answer.generation.prompt_seconds,
+        answer.generation.ids.size(), answer.generation.decode_seconds,
+        static_cast<double>(answer.generation.ids.size()) / std::max(answer.generation.decode_seconds, 1e-9));
   }
   if (!flags.output.empty()) write_file_atomically(flags.output, lines);
 }
@@ -188,21 +204,36 @@ void run(const Flags& flags, const CLI::App& command) {
 }  // namespace
 
 void add_generate(CLI::App& root) {
-  CLI::App& command = add_command(root, "generate", "Answer one prompt or a JSONL file of prompts", "Use a model");
+  CLI::App& command =
+      add_command(root, "generate", "Answer one prompt or a JSONL file of prompts", "Use a model");
   auto flags = std::make_shared<Flags>();
   flags->model.declare(command);
-  command.add_option("-p,--prompt", flags->prompts, "A prompt; may be repeated")->type_name("TEXT")->allow_extra_args(false);
-  command.add_option("-f,--file", flags->file, "JSONL: {\"prompt\"}, {\"messages\"} or {\"input_ids\"} a line")->type_name("FILE");
+  command.add_option("-p,--prompt", flags->prompts, "A prompt; may be repeated")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  command
+      .add_option("-f,--file", flags->file, "JSONL: {\"prompt\"}, {\"messages\"} or {\"input_ids\"} a line")
+      ->type_name("FILE");
   command.add_option("-s,--system", flags->system, "System prompt")->type_name("TEXT");
   command.add_option("-o,--output", flags->output, "Write the answers to a file")->type_name("FILE");
   command.add_flag("--raw", flags->raw, "Continue the prompt as plain text, without a chat template");
   command.add_flag("--compare", flags->compare, "Show the base's answers beside those with the adapter");
   command.add_flag("--sample", flags->sample, "Draw tokens at random; default: the likeliest token");
-  command.add_option("-n,--max-new-tokens", flags->max_new_tokens, "Longest answer in tokens")->type_name("N")->check(CLI::Range(1, 1 << 20));
-  command.add_option("--temperature", flags->temperature, "Sampling temperature; implies --sample")->type_name("T")->check(CLI::Range(0.0, 100.0));
-  command.add_option("--top-k", flags->top_k, "Keep the k likeliest tokens; 0: all")->type_name("K")->check(CLI::Range(0, 1 << 24));
-  command.add_option("--top-p", flags->top_p, "Keep the likeliest tokens up to this mass")->type_name("P")->check(CLI::Range(0.0, 1.0));
-  command.add_option("--repetition-penalty", flags->repetition_penalty, "Above 1 discourages repetition")->type_name("X")->check(CLI::Range(0.01, 100.0));
+  command.add_option("-n,--max-new-tokens", flags->max_new_tokens, "Longest answer in tokens")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20));
+  command.add_option("--temperature", flags->temperature, "Sampling temperature; implies --sample")
+      ->type_name("T")
+      ->check(CLI::Range(0.0, 100.0));
+  command.add_option("--top-k", flags->top_k, "Keep the k likeliest tokens; 0: all")
+      ->type_name("K")
+      ->check(CLI::Range(0, 1 << 24));
+  command.add_option("--top-p", flags->top_p, "Keep the likeliest tokens up to this mass")
+      ->type_name("P")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--repetition-penalty", flags->repetition_penalty, "Above 1 discourages repetition")
+      ->type_name("X")
+      ->check(CLI::Range(0.01, 100.0));
   command.add_option("--seed", flags->seed, "Seed of sampling")->type_name("N");
   command.callback([flags, &command] { run(*flags, command); });
 }

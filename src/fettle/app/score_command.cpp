@@ -26,7 +26,7 @@ struct Flags {
 
 struct Row {
   std::string where;
-  std::string text;                 ///< empty for rows of ids
+  std::string text;  ///< empty for rows of ids
   std::vector<TokenId> ids;
   bool has_ids = false;
 };
@@ -61,7 +61,8 @@ std::vector<Row> read_rows(const Flags& flags) {
     if (rows.empty()) fail_usage("fettle score: give a file of rows, - for standard input, or --text TEXT");
     return rows;
   }
-  std::string content = flags.file == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : read_file(flags.file);
+  std::string content =
+      flags.file == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : read_file(flags.file);
   int64_t number = 0;
   for (size_t begin = 0; begin < content.size();) {
     size_t end = std::min(content.find('\n', begin), content.size());
@@ -69,7 +70,8 @@ std::vector<Row> read_rows(const Flags& flags) {
     begin = end + 1;
     ++number;
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    if (line.find_first_not_of(" \t") != line.npos) rows.push_back(parse_row(line, fmt::format("{}:{}", flags.file, number)));
+    if (line.find_first_not_of(" \t") != line.npos)
+      rows.push_back(parse_row(line, fmt::format("{}:{}", flags.file, number)));
   }
   if (rows.empty()) fail_input("{}: no rows", flags.file);
   return rows;
@@ -85,12 +87,15 @@ void run(const Flags& flags, const CLI::App& command) {
   for (size_t i = 0; i < rows.size(); ++i) {
     Row& row = rows[i];
     if (!row.has_ids) row.ids = session.tokenizer->encode(row.text, !flags.no_special);
-    std::vector<float> scores = token_log_probabilities(*session.model, cpu_backend(), session.compute, row.ids);
-    if (!flags.logits.empty()) logits[std::to_string(i)] = all_logits(*session.model, cpu_backend(), session.compute, row.ids);
+    std::vector<float> scores =
+        token_log_probabilities(*session.model, cpu_backend(), session.compute, row.ids);
+    if (!flags.logits.empty())
+      logits[std::to_string(i)] = all_logits(*session.model, cpu_backend(), session.compute, row.ids);
     Score score;
     score.add(scores);
     total.add(scores);
-    OrderedJson line = {{"index", i}, {"tokens", row.ids.size()}, {"input_ids", row.ids}, {"log_probabilities", scores}};
+    OrderedJson line = {
+        {"index", i}, {"tokens", row.ids.size()}, {"input_ids", row.ids}, {"log_probabilities", scores}};
     line["perplexity"] = score.tokens > 0 ? OrderedJson(score.perplexity()) : OrderedJson();
     fmt::print("{}\n", line.dump());
   }
@@ -101,12 +106,15 @@ void run(const Flags& flags, const CLI::App& command) {
 }  // namespace
 
 void add_score(CLI::App& root) {
-  CLI::App& command = add_command(root, "score", "Log-probabilities and perplexity of texts or token ids", "Use a model");
+  CLI::App& command =
+      add_command(root, "score", "Log-probabilities and perplexity of texts or token ids", "Use a model");
   auto flags = std::make_shared<Flags>();
   flags->model.declare(command, false);
-  command.add_option("file", flags->file, "Rows: {\"input_ids\"}, {\"text\"} or plain text, one a line; - reads standard input");
+  command.add_option("file", flags->file,
+                     "Rows: {\"input_ids\"}, {\"text\"} or plain text, one a line; - reads standard input");
   command.add_option("--text", flags->text, "Score this text")->type_name("TEXT");
-  command.add_option("--logits", flags->logits, "Write f32 logits, one tensor a row named by its index")->type_name("FILE.safetensors");
+  command.add_option("--logits", flags->logits, "Write f32 logits, one tensor a row named by its index")
+      ->type_name("FILE.safetensors");
   command.add_flag("--no-special", flags->no_special, "Do not add the tokenizer's special tokens to texts");
   command.callback([flags, &command] { run(*flags, command); });
 }

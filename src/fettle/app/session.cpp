@@ -14,7 +14,8 @@ void ModelFlags::declare(CLI::App& command, bool with_template) {
       ->type_name("DIR")
       ->allow_extra_args(false);
   if (with_template)
-    command.add_option("-t,--template", template_, "Chat template by name; default: the model's own")->type_name("NAME");
+    command.add_option("-t,--template", template_, "Chat template by name; default: the model's own")
+        ->type_name("NAME");
   command.add_option("--dtype", dtype_, "Computation: auto, f32 or bf16")->type_name("TYPE");
   command.add_option("--threads", threads_, "Threads; default: all cores")->type_name("N");
   command.allow_extras();
@@ -40,7 +41,8 @@ Config ModelFlags::config(const CLI::App& command, const std::string& who) const
 
 DType inference_dtype(const Config& config, const ModelConfig& model) {
   std::string wanted = config.get<std::string>("infer_dtype");
-  if (wanted == "auto") return model.dtype != DType::kF32 && cpu_backend().has_native_bf16() ? DType::kBF16 : DType::kF32;
+  if (wanted == "auto")
+    return model.dtype != DType::kF32 && cpu_backend().has_native_bf16() ? DType::kBF16 : DType::kF32;
   DType dtype = parse_dtype(wanted).value_or(DType::kF32);
   return dtype == DType::kF16 ? DType::kF32 : dtype;
 }
@@ -53,16 +55,23 @@ Session open_session(const Config& config, bool with_tokenizer) {
   if (with_tokenizer) {
     session.tokenizer = load_tokenizer(folder);
     if (session.tokenizer->vocab_size() > model_config.vocab_size)
-      fail_input("{}: the tokenizer has {} tokens but the model's vocab_size is {}; is this the model's own tokenizer?",
-                 folder.string(), session.tokenizer->vocab_size(), model_config.vocab_size);
+      fail_input(
+          "{}: the tokenizer has {} tokens but the model's vocab_size is {}; is this the model's own "
+          "tokenizer?",
+          folder.string(), session.tokenizer->vocab_size(), model_config.vocab_size);
   }
   Progress progress("Loading " + folder.filename().string(), "B");
   std::vector<std::string> notes;
-  session.model = load_model(folder, {.compute = session.compute, .progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); }}, notes);
+  session.model =
+      load_model(folder,
+                 {.compute = session.compute,
+                  .progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); }},
+                 notes);
   progress.finish();
   for (const std::string& note : notes) warn("{}", note);
   if (auto adapters = config.get<std::optional<std::vector<std::string>>>("adapter_name_or_path"))
-    for (const std::string& adapter : *adapters) session.adapters.push_back(LoraAdapter::load(*session.model, adapter));
+    for (const std::string& adapter : *adapters)
+      session.adapters.push_back(LoraAdapter::load(*session.model, adapter));
   return session;
 }
 

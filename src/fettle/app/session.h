@@ -1,5 +1,5 @@
-// A model opened for use: weights, adapters, tokenizer and template, as the options say. Shared by chat, generate,
-// score and export.
+// A model opened for use: weights, adapters, tokenizer and template, as the options say. Shared by chat,
+// generate, score and export.
 #pragma once
 #include <CLI/App.hpp>
 #include <memory>
@@ -16,7 +16,8 @@ namespace fettle::app {
 /// Flags that name a model, and any further `run.yaml key=value …` words; all end in one Config.
 class ModelFlags {
  public:
-  /// Declares --model, --adapter, --template, --dtype, --threads on `command` and accepts configuration words.
+  /// Declares --model, --adapter, --template, --dtype, --threads on `command` and accepts configuration
+  /// words.
   void declare(CLI::App& command, bool with_template = true);
   /// The options as given; `who` names the command in messages. model_name_or_path is required.
   Config config(const CLI::App& command, const std::string& who) const;

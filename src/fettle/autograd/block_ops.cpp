@@ -59,24 +59,29 @@ Var rms_norm(Context& context, const Var& x, Parameter& weight, float eps) {
     context.tape->record([context, x, &weight, rstd, out = result.slot] {
       if (!out->defined()) return;
       Tensor dx = x.slot ? like(x.value) : Tensor(), dweight = learning_gradient(&weight);
-      context.backend->rms_norm_backward(out->take(x.value.shape()), x.value, weight.value, rstd, Tensor(), dx, dweight);
+      context.backend->rms_norm_backward(out->take(x.value.shape()), x.value, weight.value, rstd, Tensor(),
+                                         dx, dweight);
       if (x.slot) x.slot->accumulate(*context.backend, dx);
     });
   return result;
 }
 
-std::pair<Var, Var> add_rms_norm(Context& context, const Var& x, const Var& delta, Parameter& weight, float eps) {
+std::pair<Var, Var> add_rms_norm(Context& context, const Var& x, const Var& delta, Parameter& weight,
+                                 float eps) {
   Tensor sum = like(x.value), y = like(x.value), rstd = per_row(x.value);
   context.backend->add_rms_norm(x.value, delta.value, weight.value, eps, sum, y, rstd);
   bool inputs = x.requires_grad() || delta.requires_grad();
   Var total(sum, context.records(inputs)), normed(y, context.records(inputs || weight.trainable));
   if (normed.slot)
-    context.tape->record([context, x = x.slot, delta = delta.slot, sum, &weight, rstd, total_slot = total.slot, out = normed.slot] {
+    context.tape->record([context, x = x.slot, delta = delta.slot, sum, &weight, rstd,
+                          total_slot = total.slot, out = normed.slot] {
       // Both outputs have one input, so their gradients meet here: d = dtotal + d(norm).
-      Tensor residual = total_slot && total_slot->defined() ? total_slot->take(sum.shape()) : Tensor(), d = residual;
+      Tensor residual = total_slot && total_slot->defined() ? total_slot->take(sum.shape()) : Tensor(),
+             d = residual;
       if (out->defined()) {
         Tensor dweight = learning_gradient(&weight), dsum = total_slot ? like(sum) : Tensor();
-        context.backend->rms_norm_backward(out->take(sum.shape()), sum, weight.value, rstd, residual, dsum, dweight);
+        context.backend->rms_norm_backward(out->take(sum.shape()), sum, weight.value, rstd, residual, dsum,
+                                           dweight);
         d = dsum;
       }
       if (!d.defined()) return;
@@ -94,7 +99,8 @@ Var layer_norm(Context& context, const Var& x, Parameter& weight, Parameter* bia
       if (!out->defined()) return;
       Tensor dx = x.slot ? like(x.value) : Tensor();
       Tensor dweight = learning_gradient(&weight), dbias = learning_gradient(bias);
-      context.backend->layer_norm_backward(out->take(x.value.shape()), x.value, weight.value, mean, rstd, dx, dweight, dbias);
+      context.backend->layer_norm_backward(out->take(x.value.shape()), x.value, weight.value, mean, rstd, dx,
+                                           dweight, dbias);
       if (x.slot) x.slot->accumulate(*context.backend, dx);
     });
   return result;
@@ -105,19 +111,23 @@ Var rotary(Context& context, const Var& x, PackingRef packing, const RotaryTable
   context.backend->rotary(x.value, packing->positions, table.cos, table.sin, false, y);
   Var result(y, context.records(x.requires_grad()));
   if (result.slot)
-    context.tape->record([context, shape = x.value.shape(), x_slot = x.slot, packing, table, out = result.slot] {
-      if (!out->defined()) return;
-      Tensor dy = out->take(shape), dx = like(dy);
-      context.backend->rotary(dy, packing->positions, table.cos, table.sin, true, dx);
-      x_slot->accumulate(*context.backend, dx);
-    });
+    context.tape->record(
+        [context, shape = x.value.shape(), x_slot = x.slot, packing, table, out = result.slot] {
+          if (!out->defined()) return;
+          Tensor dy = out->take(shape), dx = like(dy);
+          context.backend->rotary(dy, packing->positions, table.cos, table.sin, true, dx);
+          x_slot->accumulate(*context.backend, dx);
+        });
   return result;
 }
 
 Var attention(Context& context, const Var& q, const Var& k, const Var& v, PackingRef packing,
               const AttentionOptions& options) {
-  AttentionSpec spec{.cu_q = packing->cu_seqlens, .cu_k = packing->cu_keys, .scale = options.scale,
-                     .causal = options.causal, .window = options.window};
+  AttentionSpec spec{.cu_q = packing->cu_seqlens,
+                     .cu_k = packing->cu_keys,
+                     .scale = options.scale,
+                     .causal = options.causal,
+                     .window = options.window};
   bool learns = context.records(q.requires_grad() || k.requires_grad() || v.requires_grad());
   Tensor out = like(q.value);
   DType lse_type = q.value.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
@@ -128,7 +138,8 @@ Var attention(Context& context, const Var& q, const Var& k, const Var& v, Packin
     context.tape->record([context, q, k, v, packing, spec, value = out, lse, slot = result.slot] {
       if (!slot->defined()) return;
       Tensor dq = like(q.value), dk = like(k.value), dv = like(v.value);
-      context.backend->attention_backward(slot->take(q.value.shape()), q.value, k.value, v.value, value, lse, spec, dq, dk, dv);
+      context.backend->attention_backward(slot->take(q.value.shape()), q.value, k.value, v.value, value, lse,
+                                          spec, dq, dk, dv);
       if (q.slot) q.slot->accumulate(*context.backend, dq);
       if (k.slot) k.slot->accumulate(*context.backend, dk);
       if (v.slot) v.slot->accumulate(*context.backend, dv);

@@ -16,20 +16,31 @@ Tensor as_matrix(const Tensor& x) {
 }
 
 // Adds alpha * op(a) op(b) to the gradient of `slot`, in place where the slot owns its tensor.
-void accumulate_product(const Context& context, GradSlot& slot, const Tensor& a, const Tensor& b, bool transpose_b,
-                        const Shape& shape, float alpha = 1.0f) {
+void accumulate_product(const Context& context, GradSlot& slot, const Tensor& a, const Tensor& b,
+                        bool transpose_b, const Shape& shape, float alpha = 1.0f) {
   Tensor target = slot.owned();
   bool fresh = !target.defined();
   target = fresh ? Tensor::empty(shape, a.dtype()) : target.reshape(shape);
-  context.backend->matmul({.a = &a, .b = &b, .out = &target, .transpose_b = transpose_b, .alpha = alpha,
-                           .beta = fresh ? 0.0f : 1.0f, .compute = context.compute});
+  context.backend->matmul({.a = &a,
+                           .b = &b,
+                           .out = &target,
+                           .transpose_b = transpose_b,
+                           .alpha = alpha,
+                           .beta = fresh ? 0.0f : 1.0f,
+                           .compute = context.compute});
   if (fresh) slot.accumulate(*context.backend, target);
 }
 
 // gradient += alpha * aᵀ b, for parameter gradients (sums over tokens).
-void accumulate_outer(const Context& context, Parameter& parameter, const Tensor& a, const Tensor& b, float alpha = 1.0f) {
+void accumulate_outer(const Context& context, Parameter& parameter, const Tensor& a, const Tensor& b,
+                      float alpha = 1.0f) {
   Tensor& target = parameter.gradient_buffer();
-  context.backend->matmul({.a = &a, .b = &b, .out = &target, .transpose_a = true, .alpha = alpha, .beta = 1.0f,
+  context.backend->matmul({.a = &a,
+                           .b = &b,
+                           .out = &target,
+                           .transpose_a = true,
+                           .alpha = alpha,
+                           .beta = 1.0f,
                            .compute = context.compute});
 }
 
@@ -41,8 +52,12 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
   Backend& backend = *context.backend;
   Tensor input = as_matrix(x.value);
   Tensor y = context.activation({input.rows(), out_features});
-  backend.matmul({.a = &input, .b = &weight.value, .out = &y, .transpose_b = !conv1d,
-                  .bias = bias ? &bias->value : nullptr, .compute = context.compute});
+  backend.matmul({.a = &input,
+                  .b = &weight.value,
+                  .out = &y,
+                  .transpose_b = !conv1d,
+                  .bias = bias ? &bias->value : nullptr,
+                  .compute = context.compute});
 
   bool parameters_learn = weight.trainable || (bias && bias->trainable);
   std::vector<Tensor> projections;  // dropout(x) Aᵀ of each term, kept for dB
@@ -51,9 +66,18 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
     bool drops = context.training && term.dropout > 0;
     Tensor seen = drops ? dropped(context, input, term.dropout, term.site) : input;
     Tensor projection = context.activation({input.rows(), term.a->shape[0]});
-    backend.matmul({.a = &seen, .b = &term.a->value, .out = &projection, .transpose_b = true, .compute = context.compute});
-    backend.matmul({.a = &projection, .b = &term.b->value, .out = &y, .transpose_b = true, .alpha = term.scale,
-                    .beta = 1.0f, .compute = context.compute});
+    backend.matmul({.a = &seen,
+                    .b = &term.a->value,
+                    .out = &projection,
+                    .transpose_b = true,
+                    .compute = context.compute});
+    backend.matmul({.a = &projection,
+                    .b = &term.b->value,
+                    .out = &y,
+                    .transpose_b = true,
+                    .alpha = term.scale,
+                    .beta = 1.0f,
+                    .compute = context.compute});
     projections.push_back(projection);
   }
 
@@ -61,8 +85,8 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
   if (!result.slot) return result;
   // A frozen linear without terms needs its weight only, so its input is not kept.
   Tensor kept = weight.trainable || !lora.empty() ? input : Tensor();
-  context.tape->record([context, x_slot = x.slot, x_shape = input.shape(), input = kept, &weight, bias, conv1d, lora,
-                        projections, out = result.slot] {
+  context.tape->record([context, x_slot = x.slot, x_shape = input.shape(), input = kept, &weight, bias,
+                        conv1d, lora, projections, out = result.slot] {
     if (!out->defined()) return;
     Backend& backend = *context.backend;
     Tensor dy = out->take({x_shape[0], weight.shape[conv1d ? 1 : 0]});
@@ -74,7 +98,11 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
       if (term.b->trainable) accumulate_outer(context, *term.b, dy, projections[i], term.scale);
       if (!x_slot && !term.a->trainable) continue;
       Tensor dprojection = Tensor::empty(projections[i].shape(), projections[i].dtype());
-      backend.matmul({.a = &dy, .b = &term.b->value, .out = &dprojection, .alpha = term.scale, .compute = context.compute});
+      backend.matmul({.a = &dy,
+                      .b = &term.b->value,
+                      .out = &dprojection,
+                      .alpha = term.scale,
+                      .compute = context.compute});
       bool drops = context.training && term.dropout > 0;
       if (term.a->trainable) {
         Tensor seen = drops ? dropped(context, input, term.dropout, term.site) : input;

@@ -12,12 +12,13 @@ int64_t loss_chunk_rows(int64_t vocab_size, DType dtype) {
   return std::clamp<int64_t>(rows / 32 * 32, 32, 512);
 }
 
-double linear_cross_entropy(Context& context, const Var& hidden, const std::function<Var(Context&, const Var&)>& head,
-                            int64_t vocab_size, const std::vector<int32_t>& labels, float grad_scale,
-                            bool head_trainable, std::vector<float>* row_losses) {
+double linear_cross_entropy(Context& context, const Var& hidden,
+                            const std::function<Var(Context&, const Var&)>& head, int64_t vocab_size,
+                            const std::vector<int32_t>& labels, float grad_scale, bool head_trainable,
+                            std::vector<float>* row_losses) {
   Backend& backend = *context.backend;
-  FETTLE_CHECK(static_cast<int64_t>(labels.size()) == hidden.value.rows(), "{} labels for {} rows", labels.size(),
-               hidden.value.rows());
+  FETTLE_CHECK(static_cast<int64_t>(labels.size()) == hidden.value.rows(), "{} labels for {} rows",
+               labels.size(), hidden.value.rows());
   std::vector<int32_t> rows, kept;
   for (size_t t = 0; t < labels.size(); ++t)
     if (labels[t] >= 0) {
@@ -48,7 +49,8 @@ double linear_cross_entropy(Context& context, const Var& hidden, const std::func
     Tensor losses = Tensor::empty({n}, context.compute == DType::kF64 ? DType::kF64 : DType::kF32);
     // The gradient takes the place of the logits.
     Tensor dlogits = logits.slot ? logits.value : Tensor();
-    backend.cross_entropy(logits.value, std::span(kept.data() + begin, static_cast<size_t>(n)), grad_scale, losses, dlogits);
+    backend.cross_entropy(logits.value, std::span(kept.data() + begin, static_cast<size_t>(n)), grad_scale,
+                          losses, dlogits);
     for (int64_t i = 0; i < n; ++i) {
       double loss = losses.dtype() == DType::kF64 ? losses.data<double>()[i] : losses.data<float>()[i];
       total += loss;

@@ -24,7 +24,8 @@ struct RotaryTable {
   Tensor cos, sin;
 };
 
-/// Low-rank update of one linear: y += scale * (dropout(x) Aᵀ) Bᵀ (Hu et al., arXiv 2106.09685). A [r, in], B [out, r].
+/// Low-rank update of one linear: y += scale * (dropout(x) Aᵀ) Bᵀ (Hu et al., arXiv 2106.09685). A [r, in], B
+/// [out, r].
 struct LoraTerm {
   Parameter* a = nullptr;
   Parameter* b = nullptr;
@@ -47,12 +48,13 @@ Var dropout(Context& context, const Var& x, float p, uint32_t site);
 /// x / sqrt(mean(x²) + eps) * weight over the last dimension (Zhang & Sennrich, arXiv 1910.07467).
 Var rms_norm(Context& context, const Var& x, Parameter& weight, float eps);
 /// {x + delta, rms_norm(x + delta)} in one pass.
-std::pair<Var, Var> add_rms_norm(Context& context, const Var& x, const Var& delta, Parameter& weight, float eps);
+std::pair<Var, Var> add_rms_norm(Context& context, const Var& x, const Var& delta, Parameter& weight,
+                                 float eps);
 /// (x - mean) / sqrt(var + eps) * weight + bias over the last dimension (Ba et al., arXiv 1607.06450).
 Var layer_norm(Context& context, const Var& x, Parameter& weight, Parameter* bias, float eps);
 
-/// Rotary position embedding, half-split layout (Su et al., arXiv 2104.09864; transformers apply_rotary_pos_emb).
-/// x [T, heads, head_dim].
+/// Rotary position embedding, half-split layout (Su et al., arXiv 2104.09864; transformers
+/// apply_rotary_pos_emb). x [T, heads, head_dim].
 Var rotary(Context& context, const Var& x, PackingRef packing, const RotaryTable& table);
 
 struct AttentionOptions {
@@ -74,12 +76,13 @@ Var reshape(const Var& x, Shape shape);
 /// Rows of logits that linear_cross_entropy holds at a time: about 96 MiB of them, whatever the vocabulary.
 int64_t loss_chunk_rows(int64_t vocab_size, DType dtype);
 
-/// Sum over labelled positions of the cross entropy of head(hidden[t]) against labels[t], head and loss taken chunk by
-/// chunk for labelled rows only: logits never exist whole. Gradients (of grad_scale * the sum) flow at once into the
-/// head's parameters and are kept for `hidden`.
-/// labels: [T], negative where nothing is learned. When `row_losses` is given it receives -log p for each labelled row.
-double linear_cross_entropy(Context& context, const Var& hidden, const std::function<Var(Context&, const Var&)>& head,
-                            int64_t vocab_size, const std::vector<int32_t>& labels, float grad_scale,
-                            bool head_trainable, std::vector<float>* row_losses = nullptr);
+/// Sum over labelled positions of the cross entropy of head(hidden[t]) against labels[t], head and loss taken
+/// chunk by chunk for labelled rows only: logits never exist whole. Gradients (of grad_scale * the sum) flow
+/// at once into the head's parameters and are kept for `hidden`. labels: [T], negative where nothing is
+/// learned. When `row_losses` is given it receives -log p for each labelled row.
+double linear_cross_entropy(Context& context, const Var& hidden,
+                            const std::function<Var(Context&, const Var&)>& head, int64_t vocab_size,
+                            const std::vector<int32_t>& labels, float grad_scale, bool head_trainable,
+                            std::vector<float>* row_losses = nullptr);
 
 }  // namespace fettle

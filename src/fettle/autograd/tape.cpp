@@ -9,7 +9,8 @@ void GradSlot::accumulate(Backend& backend, const Tensor& gradient, bool shared)
     gradient_ = gradient;
     owned_ = !shared;
   } else if (owned_) {
-    if (!gradient.shares_storage_with(gradient_)) backend.add(gradient_, gradient.reshape(gradient_.shape()), gradient_);
+    if (!gradient.shares_storage_with(gradient_))
+      backend.add(gradient_, gradient.reshape(gradient_.shape()), gradient_);
   } else {
     Tensor sum = Tensor::empty(gradient_.shape(), gradient_.dtype());
     backend.add(gradient_, gradient.reshape(gradient_.shape()), sum);
@@ -25,7 +26,8 @@ int64_t Parameter::numel() const {
 }
 Tensor& Parameter::gradient_buffer() {
   if (!gradient.defined())
-    gradient = Tensor::zeros(shape, value.dtype() == DType::kF64 ? DType::kF64 : DType::kF32, MemoryKind::kGradients);
+    gradient = Tensor::zeros(shape, value.dtype() == DType::kF64 ? DType::kF64 : DType::kF32,
+                             MemoryKind::kGradients);
   return gradient;
 }
 void Parameter::zero_grad(Backend& backend) {
@@ -40,7 +42,8 @@ void Tape::backward() {
   }
 }
 
-std::vector<Var> checkpoint(Context& context, const std::vector<Var>& inputs, bool has_trainable, const Block& body) {
+std::vector<Var> checkpoint(Context& context, const std::vector<Var>& inputs, bool has_trainable,
+                            const Block& body) {
   bool any = has_trainable;
   for (const Var& input : inputs) any = any || input.requires_grad();
   Context plain = context;
@@ -62,7 +65,8 @@ std::vector<Var> checkpoint(Context& context, const std::vector<Var>& inputs, bo
     for (const Var& input : inputs) leaves.emplace_back(input.value, input.requires_grad());
     std::vector<Var> outputs = body(again, leaves);
     for (size_t i = 0; i < outputs.size(); ++i)
-      if (outputs[i].slot && slots[i]->defined()) outputs[i].slot->accumulate(*again.backend, slots[i]->take(outputs[i].value.shape()));
+      if (outputs[i].slot && slots[i]->defined())
+        outputs[i].slot->accumulate(*again.backend, slots[i]->take(outputs[i].value.shape()));
     outputs.clear();
     inner.backward();
     for (size_t i = 0; i < inputs.size(); ++i)

@@ -1,7 +1,8 @@
 // The tape: what forward ops leave behind for backward.
 //
-// An op is a function of a Context and tensors. With a tape in the context it records one node; without, it is plain
-// inference. Nodes are coarse (a linear with its adapter, a norm, attention), about ten for a decoder layer.
+// An op is a function of a Context and tensors. With a tape in the context it records one node; without, it
+// is plain inference. Nodes are coarse (a linear with its adapter, a norm, attention), about ten for a
+// decoder layer.
 #pragma once
 #include <functional>
 #include <memory>
@@ -21,7 +22,8 @@ class GradSlot {
   void accumulate(Backend& backend, const Tensor& gradient, bool shared = false);
   bool defined() const { return gradient_.defined(); }
   const Tensor& gradient() const { return gradient_; }
-  /// A gradient that this slot owns and that an op may add to in place (beta = 1); undefined when there is none.
+  /// A gradient that this slot owns and that an op may add to in place (beta = 1); undefined when there is
+  /// none.
   Tensor owned() const { return owned_ ? gradient_ : Tensor(); }
   /// Hands the gradient over in the shape of the op's own output (consumers may have seen another shape).
   Tensor take(const Shape& shape) { return std::exchange(gradient_, Tensor()).reshape(shape); }
@@ -41,13 +43,14 @@ struct Var {
   bool requires_grad() const { return slot != nullptr; }
 };
 
-/// A named weight. Its gradient is f32 (f64 for an f64 value), is added to by backward and survives until zero_grad().
+/// A named weight. Its gradient is f32 (f64 for an f64 value), is added to by backward and survives until
+/// zero_grad().
 struct Parameter {
-  std::string name;       ///< Hugging Face path, for example model.layers.0.self_attn.q_proj.weight
+  std::string name;  ///< Hugging Face path, for example model.layers.0.self_attn.q_proj.weight
   Shape shape;
-  Tensor value;           ///< undefined until loaded or initialised
+  Tensor value;  ///< undefined until loaded or initialised
   bool trainable = false;
-  Tensor gradient;        ///< allocated at first use
+  Tensor gradient;  ///< allocated at first use
   MemoryKind kind = MemoryKind::kWeights;
 
   Parameter(std::string n, Shape s) : name(std::move(n)), shape(std::move(s)) {}
@@ -72,20 +75,22 @@ class Tape {
 /// What an op needs to know beside its tensors.
 struct Context {
   Backend* backend = nullptr;
-  Tape* tape = nullptr;             ///< null: inference
-  DType compute = DType::kF32;      ///< dtype of activations and of the operands of products
-  bool training = false;            ///< dropout is active
-  uint64_t seed = 0;                ///< of dropout
-  uint64_t step = 0;                ///< micro-batch number since the start of the run: part of the dropout key
+  Tape* tape = nullptr;         ///< null: inference
+  DType compute = DType::kF32;  ///< dtype of activations and of the operands of products
+  bool training = false;        ///< dropout is active
+  uint64_t seed = 0;            ///< of dropout
+  uint64_t step = 0;            ///< micro-batch number since the start of the run: part of the dropout key
 
   Tensor activation(Shape shape) const { return Tensor::empty(std::move(shape), compute); }
   bool records(bool any_gradient) const { return tape != nullptr && any_gradient; }
 };
 
-/// Runs `body` without a tape and records one node that runs it again, with a tape, when backward comes: activations
-/// inside live only then (Chen et al., arXiv 1604.06174). `has_trainable`: whether a parameter used inside is trainable.
-/// Recomputation gives the same bits, so gradients equal those of the plain forward.
+/// Runs `body` without a tape and records one node that runs it again, with a tape, when backward comes:
+/// activations inside live only then (Chen et al., arXiv 1604.06174). `has_trainable`: whether a parameter
+/// used inside is trainable. Recomputation gives the same bits, so gradients equal those of the plain
+/// forward.
 using Block = std::function<std::vector<Var>(Context&, const std::vector<Var>&)>;
-std::vector<Var> checkpoint(Context& context, const std::vector<Var>& inputs, bool has_trainable, const Block& body);
+std::vector<Var> checkpoint(Context& context, const std::vector<Var>& inputs, bool has_trainable,
+                            const Block& body);
 
 }  // namespace fettle

@@ -1,5 +1,5 @@
-// Errors that reach the user. A message names the file, the key or line, what was found, what was expected and
-// what to do; the code becomes the exit status of the program.
+// Errors that reach the user. A message names the file, the key or line, what was found, what was expected
+// and what to do; the code becomes the exit status of the program.
 #pragma once
 #include <fmt/format.h>
 
@@ -12,13 +12,13 @@ namespace fettle {
 
 /// Exit codes of the program (0 is success).
 enum class ExitCode : int {
-  kUsage = 2,         ///< command line or configuration
-  kBadInput = 3,      ///< a file that cannot be used
-  kResources = 4,     ///< disk, memory, device
-  kDiverged = 5,      ///< NaN or Inf in training
-  kPeerFailure = 6,   ///< another rank died
-  kInternal = 70,     ///< a defect in Fettle itself
-  kResumable = 75,    ///< stopped on request, state saved
+  kUsage = 2,        ///< command line or configuration
+  kBadInput = 3,     ///< a file that cannot be used
+  kResources = 4,    ///< disk, memory, device
+  kDiverged = 5,     ///< NaN or Inf in training
+  kPeerFailure = 6,  ///< another rank died
+  kInternal = 70,    ///< a defect in Fettle itself
+  kResumable = 75,   ///< stopped on request, state saved
 };
 
 /// The one exception type of Fettle.
@@ -45,15 +45,17 @@ template <typename... Args>
 }
 
 /// A condition that only a defect in Fettle can break.
-#define FETTLE_CHECK(condition, ...)                                                                \
-  do {                                                                                              \
-    if (!(condition))                                                                               \
-      throw ::fettle::Error(::fettle::ExitCode::kInternal,                                          \
-                            fmt::format("internal check failed at {}:{}: {}: ", __FILE_NAME__,      \
-                                        __LINE__, #condition) + fmt::format(__VA_ARGS__));          \
+#define FETTLE_CHECK(condition, ...)                                                                 \
+  do {                                                                                               \
+    if (!(condition))                                                                                \
+      throw ::fettle::Error(                                                                         \
+          ::fettle::ExitCode::kInternal,                                                             \
+          fmt::format("internal check failed at {}:{}: {}: ", __FILE_NAME__, __LINE__, #condition) + \
+              fmt::format(__VA_ARGS__));                                                             \
   } while (false)
 
-/// `text` shortened to `limit` bytes and with control characters escaped, for use in messages about outside data.
+/// `text` shortened to `limit` bytes and with control characters escaped, for use in messages about outside
+/// data.
 std::string printable(std::string_view text, size_t limit = 120);
 
 /// The candidate nearest to `word` by edit distance, or "" when none is near (for "did you mean").

@@ -33,7 +33,8 @@ uint64_t open_regular(const fs::path& path, Descriptor& file) {
   struct stat info;
   if (::fstat(file.fd, &info) != 0) fail_input("{}: cannot stat: {}", path.string(), std::strerror(errno));
   if (!S_ISREG(info.st_mode))
-    fail_input("{}: is {}, expected a regular file", path.string(), S_ISDIR(info.st_mode) ? "a folder" : "a special file");
+    fail_input("{}: is {}, expected a regular file", path.string(),
+               S_ISDIR(info.st_mode) ? "a folder" : "a special file");
   return static_cast<uint64_t>(info.st_size);
 }
 
@@ -80,7 +81,8 @@ MappedFile::MappedFile(const fs::path& path) : state_(std::make_shared<State>())
   if (state_->size == 0) return;
   void* data = ::mmap(nullptr, state_->size, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (data == MAP_FAILED) {
-    fail_resources("{}: cannot map {} bytes: {}", path.string(), std::exchange(state_->size, 0), std::strerror(errno));
+    fail_resources("{}: cannot map {} bytes: {}", path.string(), std::exchange(state_->size, 0),
+                   std::strerror(errno));
   }
   state_->data = data;
 }

@@ -29,8 +29,8 @@ class MappedFile {
   std::shared_ptr<State> state_;
 };
 
-/// Writes to a temporary sibling and renames on commit(), after fsync of file and folder. Without commit() nothing
-/// remains. Write errors: Error(kResources) with the path and the cause.
+/// Writes to a temporary sibling and renames on commit(), after fsync of file and folder. Without commit()
+/// nothing remains. Write errors: Error(kResources) with the path and the cause.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -48,7 +48,8 @@ class AtomicFile {
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
-/// True when `name` is a plain file name or relative path that stays inside its folder (no "..", not absolute, no NUL).
+/// True when `name` is a plain file name or relative path that stays inside its folder (no "..", not
+/// absolute, no NUL).
 bool is_contained_path(std::string_view name);
 
 }  // namespace fettle

@@ -11,8 +11,10 @@ namespace {
 std::string line_and_column(std::string_view text, size_t byte) {
   size_t line = 1, column = 1;
   for (size_t i = 0; i + 1 < byte && i < text.size(); ++i) {
-    if (text[i] == '\n') ++line, column = 1;
-    else ++column;
+    if (text[i] == '\n')
+      ++line, column = 1;
+    else
+      ++column;
   }
   return fmt::format("line {}, column {}", line, column);
 }
@@ -36,7 +38,8 @@ J parse(std::string_view text, const std::string& origin, const JsonLimits& limi
     return true;
   };
   // nlohmann takes a NUL for the end of the text and would accept anything behind it.
-  if (size_t nul = text.find('\0'); nul != text.npos) fail_input("{}: byte {} is NUL, which JSON cannot hold", origin, nul);
+  if (size_t nul = text.find('\0'); nul != text.npos)
+    fail_input("{}: byte {} is NUL, which JSON cannot hold", origin, nul);
   try {
     // nlohmann's parser is iterative, so depth is a matter of memory only; the callback bounds it.
     return J::parse(text, watch);
@@ -46,7 +49,8 @@ J parse(std::string_view text, const std::string& origin, const JsonLimits& limi
     std::string_view cause = what.find("syntax error") != what.npos ? what.substr(what.find("syntax error"))
                              : cut == what.npos                     ? what
                                                                     : what.substr(cut + 2);
-    fail_input("{}: invalid JSON at {}: {}", origin, line_and_column(text, error.byte), printable(cause, 200));
+    fail_input("{}: invalid JSON at {}: {}", origin, line_and_column(text, error.byte),
+               printable(cause, 200));
   } catch (const nlohmann::json::out_of_range& error) {
     std::string_view what = error.what();  // a number such as 1e999
     fail_input("{}: invalid JSON: {}", origin, printable(what.substr(what.rfind("] ") + 2), 200));

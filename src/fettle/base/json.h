@@ -16,10 +16,11 @@ struct JsonLimits {
   bool reject_duplicate_keys = false;
 };
 
-/// Parses one JSON text. `origin` (a path, perhaps with ":line") starts every error message. Invalid UTF-8, trailing
-/// text, too deep nesting: Error(kBadInput) with the line and column.
+/// Parses one JSON text. `origin` (a path, perhaps with ":line") starts every error message. Invalid UTF-8,
+/// trailing text, too deep nesting: Error(kBadInput) with the line and column.
 Json parse_json(std::string_view text, const std::string& origin, const JsonLimits& limits = {});
-OrderedJson parse_ordered_json(std::string_view text, const std::string& origin, const JsonLimits& limits = {});
+OrderedJson parse_ordered_json(std::string_view text, const std::string& origin,
+                               const JsonLimits& limits = {});
 Json read_json(const std::filesystem::path& path, const JsonLimits& limits = {});
 
 }  // namespace fettle

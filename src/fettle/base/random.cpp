@@ -19,12 +19,13 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> c, std::array<uint32_
 }
 
 std::array<uint32_t, 4> RandomKey::block(uint64_t index) const {
-  // Counter: 40 bits of block index, 32 of step's low half, 32 of site, the rest use and step's high bits. The seed
-  // is the key. Distinct (use, site, step, index) give distinct counters for step < 2^52 and index < 2^40.
-  std::array<uint32_t, 4> counter = {
-      static_cast<uint32_t>(index), static_cast<uint32_t>(step), site,
-      static_cast<uint32_t>(use) << 28 | static_cast<uint32_t>((step >> 32) & 0xFFFFF) << 8 |
-          static_cast<uint32_t>((index >> 32) & 0xFF)};
+  // Counter: 40 bits of block index, 32 of step's low half, 32 of site, the rest use and step's high bits.
+  // The seed is the key. Distinct (use, site, step, index) give distinct counters for step < 2^52 and index <
+  // 2^40.
+  std::array<uint32_t, 4> counter = {static_cast<uint32_t>(index), static_cast<uint32_t>(step), site,
+                                     static_cast<uint32_t>(use) << 28 |
+                                         static_cast<uint32_t>((step >> 32) & 0xFFFFF) << 8 |
+                                         static_cast<uint32_t>((index >> 32) & 0xFF)};
   std::array<uint32_t, 2> key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   return philox4x32(counter, key);
 }
@@ -43,7 +44,8 @@ double RandomStream::normal() {
     return spare_;
   }
   // (0, 1] keeps the logarithm finite.
-  double u1 = (static_cast<double>(next_u32()) + 1.0) * 0x1p-32, u2 = static_cast<double>(next_u32()) * 0x1p-32;
+  double u1 = (static_cast<double>(next_u32()) + 1.0) * 0x1p-32,
+         u2 = static_cast<double>(next_u32()) * 0x1p-32;
   double radius = std::sqrt(-2.0 * std::log(u1)), angle = 2.0 * std::numbers::pi * u2;
   spare_ = radius * std::sin(angle);
   has_spare_ = true;

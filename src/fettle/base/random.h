@@ -1,5 +1,5 @@
-// Counter-based random numbers: a value is a function of (seed, stream, index) alone, so masks are recomputed rather
-// than stored and a resumed run draws what an unbroken one would have drawn.
+// Counter-based random numbers: a value is a function of (seed, stream, index) alone, so masks are recomputed
+// rather than stored and a resumed run draws what an unbroken one would have drawn.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -50,7 +50,8 @@ void warn(fmt::format_string<Args...> format, Args&&... args) {
 int display_width(std::string_view text);
 /// `text` cut to at most `columns`, with "…" at the cut.
 std::string fit_to_width(std::string_view text, int columns);
-/// Lines of at most `columns`, broken at spaces, each but the first indented; the first one starts in column `start`.
+/// Lines of at most `columns`, broken at spaces, each but the first indented; the first one starts in column
+/// `start`.
 std::string wrap_text(std::string_view text, int columns, int indent = 0, int start = 0);
 
 enum class Align { kLeft, kRight };

@@ -23,13 +23,15 @@ class Assistant {
   Assistant(CausalLM& model, Backend& backend, DType compute, std::shared_ptr<const Tokenizer> tokenizer,
             std::shared_ptr<const ChatTemplate> chat);
   /// The answer to a conversation that ends on a user turn.
-  Answer reply(const Conversation& conversation, GenerationOptions options, const TextCallback& callback = {});
+  Answer reply(const Conversation& conversation, GenerationOptions options,
+               const TextCallback& callback = {});
   /// Plain continuation of a text, with the tokenizer's own special tokens before it.
   Answer complete(std::string_view text, GenerationOptions options, const TextCallback& callback = {});
   void forget() { generator_.forget(); }
 
  private:
-  Answer run(const std::vector<TokenId>& prompt, const GenerationOptions& options, const TextCallback& callback);
+  Answer run(const std::vector<TokenId>& prompt, const GenerationOptions& options,
+             const TextCallback& callback);
   CausalLM& model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const ChatTemplate> chat_;

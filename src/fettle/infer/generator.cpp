@@ -18,8 +18,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 void check_ids(const CausalLM& model, const std::vector<int32_t>& ids) {
   for (int32_t id : ids)
     if (id < 0 || id >= model.config().vocab_size)
-      fail_input("token id {} does not fit the model, whose vocab_size is {}; is this the model's own tokenizer?", id,
-                 model.config().vocab_size);
+      fail_input(
+          "token id {} does not fit the model, whose vocab_size is {}; is this the model's own tokenizer?",
+          id, model.config().vocab_size);
 }
 
 }  // namespace
@@ -28,7 +29,8 @@ Generator::Generator(CausalLM& model, Backend& backend, DType compute)
     : model_(model),
       backend_(backend),
       compute_(compute),
-      cache_(model.config().num_hidden_layers, model.config().num_key_value_heads, model.config().head_dim, compute) {}
+      cache_(model.config().num_hidden_layers, model.config().num_key_value_heads, model.config().head_dim,
+             compute) {}
 
 void Generator::forget() {
   cache_.truncate(0);
@@ -58,7 +60,8 @@ Generation Generator::generate(const std::vector<int32_t>& prompt, const Generat
   Tensor logits;
   for (size_t begin = shared; begin < prompt.size(); begin += kPromptPiece) {
     size_t end = std::min(prompt.size(), begin + kPromptPiece);
-    logits = last_logits({prompt.begin() + static_cast<ptrdiff_t>(begin), prompt.begin() + static_cast<ptrdiff_t>(end)});
+    logits = last_logits(
+        {prompt.begin() + static_cast<ptrdiff_t>(begin), prompt.begin() + static_cast<ptrdiff_t>(end)});
   }
   result.prompt_seconds = seconds_since(start);
 
@@ -83,7 +86,8 @@ Generation Generator::generate(const std::vector<int32_t>& prompt, const Generat
   return result;
 }
 
-std::vector<float> token_log_probabilities(CausalLM& model, Backend& backend, DType compute, const std::vector<int32_t>& ids) {
+std::vector<float> token_log_probabilities(CausalLM& model, Backend& backend, DType compute,
+                                           const std::vector<int32_t>& ids) {
   check_ids(model, ids);
   if (ids.size() < 2) return {};
   Context context{.backend = &backend, .compute = compute};

@@ -27,12 +27,13 @@ struct Generation {
 /// Called with each new token; false stops.
 using TokenCallback = std::function<bool(int32_t)>;
 
-/// One conversation with a model. Tokens already in the cache are not computed again, so a chat's next turn costs only
-/// what is new.
+/// One conversation with a model. Tokens already in the cache are not computed again, so a chat's next turn
+/// costs only what is new.
 class Generator {
  public:
   Generator(CausalLM& model, Backend& backend, DType compute);
-  Generation generate(const std::vector<int32_t>& prompt, const GenerationOptions& options, const TokenCallback& callback = {});
+  Generation generate(const std::vector<int32_t>& prompt, const GenerationOptions& options,
+                      const TokenCallback& callback = {});
   void forget();
 
  private:
@@ -45,7 +46,8 @@ class Generator {
 };
 
 /// log p(ids[t] | ids[<t]) for t = 1 … n-1, as f32 log-soft-max of the logits.
-std::vector<float> token_log_probabilities(CausalLM& model, Backend& backend, DType compute, const std::vector<int32_t>& ids);
+std::vector<float> token_log_probabilities(CausalLM& model, Backend& backend, DType compute,
+                                           const std::vector<int32_t>& ids);
 /// Logits of every position, f32 [n, vocab_size].
 Tensor all_logits(CausalLM& model, Backend& backend, DType compute, const std::vector<int32_t>& ids);
 

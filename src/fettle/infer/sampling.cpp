@@ -22,7 +22,8 @@ void penalise_repetition(std::span<float> logits, std::span<const int32_t> histo
 int32_t pick_token(std::span<float> logits, std::span<const int32_t> history, const SamplingOptions& options,
                    RandomStream& random) {
   if (options.repetition_penalty != 1.0) penalise_repetition(logits, history, options.repetition_penalty);
-  if (!options.do_sample) return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  if (!options.do_sample)
+    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 
   // Candidates from most to least likely; ties by id, so the choice is a function of the logits alone.
   size_t count = logits.size();

@@ -8,9 +8,9 @@
 namespace fettle {
 
 struct Score {
-  int64_t tokens = 0;              ///< scored: all but the first of each row
+  int64_t tokens = 0;  ///< scored: all but the first of each row
   double negative_log_likelihood = 0;
-  double perplexity() const;       ///< exp(nll / tokens); infinity without tokens
+  double perplexity() const;  ///< exp(nll / tokens); infinity without tokens
   void add(const std::vector<float>& log_probabilities);
 };
 

@@ -2,11 +2,15 @@
 // kernels/reference in plain loops and f64 for the tests; a CUDA backend takes the same seat.
 //
 // Conventions
-// - T tokens of a batch lie in one row without padding; cu_seqlens [S+1] i32 gives where each sequence starts.
-// - "act" tensors are activations: f32 or bf16 (f64 on the reference backend); all act tensors of a call agree.
-// - Sums, norms, soft-max and losses are accumulated in f32 (f64 where said), in an order that depends on shapes only,
+// - T tokens of a batch lie in one row without padding; cu_seqlens [S+1] i32 gives where each sequence
+// starts.
+// - "act" tensors are activations: f32 or bf16 (f64 on the reference backend); all act tensors of a call
+// agree.
+// - Sums, norms, soft-max and losses are accumulated in f32 (f64 where said), in an order that depends on
+// shapes only,
 //   never on the number of threads.
-// - Outputs are allocated by the caller. "may be undefined" arguments are skipped. Outputs never alias inputs unless said.
+// - Outputs are allocated by the caller. "may be undefined" arguments are skipped. Outputs never alias inputs
+// unless said.
 // - Parameter gradients are f32 and are ADDED to; activation gradients are WRITTEN.
 #pragma once
 #include <cstdint>
@@ -20,36 +24,38 @@
 namespace fettle {
 
 /// out[m,n] = alpha * op(a) op(b) + beta * out + bias, with op(a): [m,k], op(b): [k,n].
-/// a, b, out: any of f32, bf16, f16 (f64 on the reference); a weight in another dtype than the activation is converted
-/// panel by panel, never whole. Sums are f32 whatever `compute` is.
+/// a, b, out: any of f32, bf16, f16 (f64 on the reference); a weight in another dtype than the activation is
+/// converted panel by panel, never whole. Sums are f32 whatever `compute` is.
 struct MatmulArgs {
   const Tensor* a = nullptr;
   const Tensor* b = nullptr;
-  Tensor* out = nullptr;          ///< rows() = m, cols() = n
-  bool transpose_a = false;       ///< a is stored [k, m]
-  bool transpose_b = false;       ///< b is stored [n, k], as torch's Linear weights are
+  Tensor* out = nullptr;     ///< rows() = m, cols() = n
+  bool transpose_a = false;  ///< a is stored [k, m]
+  bool transpose_b = false;  ///< b is stored [n, k], as torch's Linear weights are
   float alpha = 1.0f;
-  float beta = 0.0f;              ///< 0: out is not read
-  const Tensor* bias = nullptr;   ///< [n], added once; may be null
-  DType compute = DType::kF32;    ///< kF32 or kBF16 (kF64 on the reference): type of the operands of the product
+  float beta = 0.0f;             ///< 0: out is not read
+  const Tensor* bias = nullptr;  ///< [n], added once; may be null
+  DType compute =
+      DType::kF32;  ///< kF32 or kBF16 (kF64 on the reference): type of the operands of the product
 };
 
 /// Which keys a query sees, and the shapes of an attention call.
-/// q [Tq, heads, head_dim], k and v [Tk, kv_heads, head_dim]; heads is a multiple of kv_heads; query head h reads key
-/// head h / (heads / kv_heads). Sequence s owns queries [cu_q[s], cu_q[s+1]) and keys [cu_k[s], cu_k[s+1]); causal masks
-/// align the LAST query with the LAST key, so the same call serves training and decoding with a cache.
+/// q [Tq, heads, head_dim], k and v [Tk, kv_heads, head_dim]; heads is a multiple of kv_heads; query head h
+/// reads key head h / (heads / kv_heads). Sequence s owns queries [cu_q[s], cu_q[s+1]) and keys [cu_k[s],
+/// cu_k[s+1]); causal masks align the LAST query with the LAST key, so the same call serves training and
+/// decoding with a cache.
 struct AttentionSpec {
   std::span<const int32_t> cu_q;
   std::span<const int32_t> cu_k;
-  float scale = 0;               ///< usually 1/sqrt(head_dim)
+  float scale = 0;  ///< usually 1/sqrt(head_dim)
   bool causal = true;
-  int64_t window = 0;            ///< >0: a query sees at most the last `window` keys, itself included (Mistral)
+  int64_t window = 0;  ///< >0: a query sees at most the last `window` keys, itself included (Mistral)
 };
 
 struct AdamWArgs {
   float learning_rate, beta1, beta2, epsilon, weight_decay;
-  int64_t step;                  ///< 1 for the first update
-  float grad_scale = 1.0f;       ///< multiplies the gradient (clipping)
+  int64_t step;             ///< 1 for the first update
+  float grad_scale = 1.0f;  ///< multiplies the gradient (clipping)
 };
 
 class Backend {
@@ -61,7 +67,8 @@ class Backend {
   /// Activation dtype that is fast here for bf16 training: kBF16, or kF32 where bf16 has no native product.
   virtual bool has_native_bf16() const = 0;
 
-  // --- element-wise -------------------------------------------------------------------------------------------
+  // --- element-wise
+  // -------------------------------------------------------------------------------------------
   virtual void fill(Tensor& out, double value) = 0;
   /// out = source, rounded to out's dtype (any floating pair).
   virtual void convert(const Tensor& source, Tensor& out) = 0;
@@ -70,56 +77,68 @@ class Backend {
   /// y += alpha * x; dtypes may differ (f32 arithmetic).
   virtual void axpy(double alpha, const Tensor& x, Tensor& y) = 0;
   virtual void scale(Tensor& x, double alpha) = 0;
-  /// out[i] = x[i] * keep_i / (1-p), keep_i from Philox block i/4, word i%4 of `key`: kept when uniform >= p. The
-  /// same call is its own backward. out may alias x.
+  /// out[i] = x[i] * keep_i / (1-p), keep_i from Philox block i/4, word i%4 of `key`: kept when uniform >= p.
+  /// The same call is its own backward. out may alias x.
   virtual void dropout(const Tensor& x, float p, const RandomKey& key, Tensor& out) = 0;
   /// Sum of squares in f64, fixed order.
   virtual double sum_squares(const Tensor& x) = 0;
   /// True when no element is NaN or infinite.
   virtual bool all_finite(const Tensor& x) = 0;
 
-  // --- products -----------------------------------------------------------------------------------------------
+  // --- products
+  // -----------------------------------------------------------------------------------------------
   virtual void matmul(const MatmulArgs& args) = 0;
   /// out[n] += sum over rows of x[rows, n] (bias gradients), out f32.
   virtual void add_column_sums(const Tensor& x, Tensor& out) = 0;
 
-  // --- normalisation over the last dimension; x may be [T, hidden] or [T, heads, head_dim] ------------------------
-  /// y = x * rstd * weight with rstd = 1/sqrt(mean(x^2) + eps); rstd [rows] f32. As LlamaRMSNorm: the normalised value
-  /// is rounded to x's dtype before the multiplication. weight: any floating dtype.
+  // --- normalisation over the last dimension; x may be [T, hidden] or [T, heads, head_dim]
+  // ------------------------
+  /// y = x * rstd * weight with rstd = 1/sqrt(mean(x^2) + eps); rstd [rows] f32. As LlamaRMSNorm: the
+  /// normalised value is rounded to x's dtype before the multiplication. weight: any floating dtype.
   virtual void rms_norm(const Tensor& x, const Tensor& weight, float eps, Tensor& y, Tensor& rstd) = 0;
   /// sum = x + delta, y = rms_norm(sum): one pass over memory. sum may alias x.
-  virtual void add_rms_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor& sum, Tensor& y,
-                            Tensor& rstd) = 0;
-  /// dx written (may be undefined); dweight f32 added to (may be undefined). With `residual` defined (act, same shape)
-  /// dx = residual + gradient of the norm: the residual branch is added on the way. dx may alias residual.
+  virtual void add_rms_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps,
+                            Tensor& sum, Tensor& y, Tensor& rstd) = 0;
+  /// dx written (may be undefined); dweight f32 added to (may be undefined). With `residual` defined (act,
+  /// same shape) dx = residual + gradient of the norm: the residual branch is added on the way. dx may alias
+  /// residual.
   virtual void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                                  const Tensor& residual, Tensor& dx, Tensor& dweight) = 0;
   /// y = (x - mean) * rstd * weight + bias; mean, rstd [rows] f32; bias may be undefined.
-  virtual void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor& y, Tensor& mean,
-                          Tensor& rstd) = 0;
-  virtual void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
-                                   const Tensor& rstd, Tensor& dx, Tensor& dweight, Tensor& dbias) = 0;
+  virtual void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor& y,
+                          Tensor& mean, Tensor& rstd) = 0;
+  virtual void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
+                                   const Tensor& mean, const Tensor& rstd, Tensor& dx, Tensor& dweight,
+                                   Tensor& dbias) = 0;
 
-  // --- rotary embedding -----------------------------------------------------------------------------------------
+  // --- rotary embedding
+  // -----------------------------------------------------------------------------------------
   /// Half-split rotation of x [T, heads, head_dim] (may alias out) by the angles of positions[t]: cos, sin
-  /// [max_position, rotary_dim/2] f32; dimensions beyond rotary_dim pass through. `inverse` rotates back: the backward.
-  virtual void rotary(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin,
-                      bool inverse, Tensor& out) = 0;
+  /// [max_position, rotary_dim/2] f32; dimensions beyond rotary_dim pass through. `inverse` rotates back: the
+  /// backward.
+  virtual void rotary(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos,
+                      const Tensor& sin, bool inverse, Tensor& out) = 0;
 
-  // --- attention (blocked soft-max; never T x T) ------------------------------------------------------------------
-  /// out [Tq, heads, head_dim]; lse [heads, Tq] f32 = log sum exp of each row's scaled scores (may be undefined).
-  virtual void attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec, Tensor& out,
-                         Tensor& lse) = 0;
-  virtual void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
-                                  const Tensor& lse, const AttentionSpec& spec, Tensor& dq, Tensor& dk, Tensor& dv) = 0;
+  // --- attention (blocked soft-max; never T x T)
+  // ------------------------------------------------------------------
+  /// out [Tq, heads, head_dim]; lse [heads, Tq] f32 = log sum exp of each row's scaled scores (may be
+  /// undefined).
+  virtual void attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
+                         Tensor& out, Tensor& lse) = 0;
+  virtual void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                  const Tensor& out, const Tensor& lse, const AttentionSpec& spec, Tensor& dq,
+                                  Tensor& dk, Tensor& dv) = 0;
 
-  // --- gated MLP --------------------------------------------------------------------------------------------------
+  // --- gated MLP
+  // --------------------------------------------------------------------------------------------------
   /// out = silu(gate) * up.
   virtual void swiglu(const Tensor& gate, const Tensor& up, Tensor& out) = 0;
   /// dgate may alias gate and dup may alias up.
-  virtual void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate, Tensor& dup) = 0;
+  virtual void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate,
+                               Tensor& dup) = 0;
 
-  // --- embedding --------------------------------------------------------------------------------------------------
+  // --- embedding
+  // --------------------------------------------------------------------------------------------------
   /// out[t] = table[ids[t]]; table [vocab, hidden] any floating dtype, out act.
   virtual void embedding(std::span<const int32_t> ids, const Tensor& table, Tensor& out) = 0;
   /// dtable[ids[t]] += dout[t], in token order; dtable f32.
@@ -129,21 +148,24 @@ class Backend {
   /// out[rows[i]] = x[i]; the other rows of out are left alone. rows are distinct.
   virtual void scatter_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) = 0;
 
-  // --- loss -------------------------------------------------------------------------------------------------------
-  /// For each row: losses[r] = logsumexp(logits[r]) - logits[r, labels[r]] (f32). When dlogits is defined it is written
-  /// with grad_scale * (softmax - onehot) in its own dtype; it may alias logits when the dtypes agree.
-  /// logits [rows, vocab] f32 or bf16; every label is valid.
-  virtual void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale, Tensor& losses,
-                             Tensor& dlogits) = 0;
+  // --- loss
+  // -------------------------------------------------------------------------------------------------------
+  /// For each row: losses[r] = logsumexp(logits[r]) - logits[r, labels[r]] (f32). When dlogits is defined it
+  /// is written with grad_scale * (softmax - onehot) in its own dtype; it may alias logits when the dtypes
+  /// agree. logits [rows, vocab] f32 or bf16; every label is valid.
+  virtual void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale,
+                             Tensor& losses, Tensor& dlogits) = 0;
 
-  // --- optimizer ----------------------------------------------------------------------------------------------------
-  /// torch.optim.AdamW (Loshchilov & Hutter, arXiv 1711.05101): decoupled decay, bias-corrected moments. parameter, m, v
-  /// f32; gradient f32.
-  virtual void adamw(Tensor& parameter, const Tensor& gradient, Tensor& m, Tensor& v, const AdamWArgs& args) = 0;
+  // --- optimizer
+  // ----------------------------------------------------------------------------------------------------
+  /// torch.optim.AdamW (Loshchilov & Hutter, arXiv 1711.05101): decoupled decay, bias-corrected moments.
+  /// parameter, m, v f32; gradient f32.
+  virtual void adamw(Tensor& parameter, const Tensor& gradient, Tensor& m, Tensor& v,
+                     const AdamWArgs& args) = 0;
 };
 
-/// The CPU backend, with kernels for the best instruction set that this CPU and $FETTLE_CPU (avx2, avx512, avx512_bf16,
-/// amx) allow.
+/// The CPU backend, with kernels for the best instruction set that this CPU and $FETTLE_CPU (avx2, avx512,
+/// avx512_bf16, amx) allow.
 Backend& cpu_backend();
 std::string cpu_backend_description();
 /// Plain loops, also in f64: the yardstick of the tests.

@@ -4,15 +4,17 @@
 
 namespace fettle {
 
-ModelInput make_input(const std::vector<std::vector<int32_t>>& sequences, const std::vector<KVCache*>& caches) {
-  FETTLE_CHECK(caches.empty() || caches.size() == sequences.size(), "{} caches for {} sequences", caches.size(),
-               sequences.size());
+ModelInput make_input(const std::vector<std::vector<int32_t>>& sequences,
+                      const std::vector<KVCache*>& caches) {
+  FETTLE_CHECK(caches.empty() || caches.size() == sequences.size(), "{} caches for {} sequences",
+               caches.size(), sequences.size());
   auto ids = std::make_shared<std::vector<int32_t>>();
   auto packing = std::make_shared<Packing>();
   packing->cu_seqlens.push_back(0);
   for (size_t s = 0; s < sequences.size(); ++s) {
     int64_t start = caches.empty() ? 0 : caches[s]->length();
-    for (size_t i = 0; i < sequences[s].size(); ++i) packing->positions.push_back(static_cast<int32_t>(start + static_cast<int64_t>(i)));
+    for (size_t i = 0; i < sequences[s].size(); ++i)
+      packing->positions.push_back(static_cast<int32_t>(start + static_cast<int64_t>(i)));
     ids->insert(ids->end(), sequences[s].begin(), sequences[s].end());
     packing->cu_seqlens.push_back(static_cast<int32_t>(ids->size()));
   }

@@ -16,14 +16,16 @@ namespace fettle {
 struct ModelInput {
   std::shared_ptr<const std::vector<int32_t>> ids;  ///< [T]
   PackingRef packing;
-  /// One cache for each sequence of the packing, inference only; empty: none. Keys then start at the cache's length.
+  /// One cache for each sequence of the packing, inference only; empty: none. Keys then start at the cache's
+  /// length.
   std::vector<KVCache*> caches;
   /// Recompute each block in backward instead of keeping its activations.
   bool gradient_checkpointing = false;
 };
 
 /// Input of S sequences that start at position `starts[s]` (0 when empty).
-ModelInput make_input(const std::vector<std::vector<int32_t>>& sequences, const std::vector<KVCache*>& caches = {});
+ModelInput make_input(const std::vector<std::vector<int32_t>>& sequences,
+                      const std::vector<KVCache*>& caches = {});
 
 class CausalLM {
  public:
@@ -55,14 +57,15 @@ class CausalLM {
   ModelConfig config_;
 };
 
-/// Builds the model that config.json names, without weights. Unknown architectures: Error(kBadInput) with the known list.
+/// Builds the model that config.json names, without weights. Unknown architectures: Error(kBadInput) with the
+/// known list.
 std::unique_ptr<CausalLM> build_model(const ModelConfig& config);
 /// Architectures of `architectures` that build_model knows.
 std::vector<std::string> known_architectures();
 
 using ModelBuilder = std::unique_ptr<CausalLM> (*)(const ModelConfig&);
 struct Architecture {
-  const char* name;        ///< as in config.json: "Qwen2ForCausalLM"
+  const char* name;  ///< as in config.json: "Qwen2ForCausalLM"
   ModelBuilder build;
 };
 

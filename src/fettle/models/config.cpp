@@ -21,10 +21,12 @@ RotarySpec read_rotary(const Json& json, const ConfigFields& fields, const Model
   spec.max_position_embeddings = config.max_position_embeddings;
   spec.theta = fields.number("rope_theta", 10000.0, 1.0, 1e12);
   // Transformers 5 writes rope_parameters, earlier releases rope_scaling.
-  const char* key = json.contains("rope_parameters") && !json["rope_parameters"].is_null() ? "rope_parameters" : "rope_scaling";
+  const char* key = json.contains("rope_parameters") && !json["rope_parameters"].is_null() ? "rope_parameters"
+                                                                                           : "rope_scaling";
   if (!json.contains(key) || json[key].is_null()) return spec;
   const Json& section = json[key];
-  if (!section.is_object()) fail_input("{}: {} is {}, expected an object or null", fields.origin(), key, shown(section));
+  if (!section.is_object())
+    fail_input("{}: {} is {}, expected an object or null", fields.origin(), key, shown(section));
   ConfigFields rope(section, fields.origin() + ": " + key);
   spec.type = rope.string("rope_type", rope.string("type", "default"));
   spec.theta = rope.number("rope_theta", spec.theta, 1.0, 1e12);
@@ -32,23 +34,25 @@ RotarySpec read_rotary(const Json& json, const ConfigFields& fields, const Model
     fail_input("{}: {}.partial_rotary_factor other than 1 is not supported", fields.origin(), key);
   if (spec.type == "default") return spec;
   if (spec.type != "linear" && spec.type != "dynamic" && spec.type != "llama3" && spec.type != "yarn")
-    fail_input("{}: {}.rope_type is \"{}\"; known types: default, linear, dynamic, llama3, yarn", fields.origin(), key,
-               printable(spec.type));
+    fail_input("{}: {}.rope_type is \"{}\"; known types: default, linear, dynamic, llama3, yarn",
+               fields.origin(), key, printable(spec.type));
   spec.factor = rope.number("factor", std::nullopt, 1.0, 1e6);
   spec.original_max_position_embeddings = rope.integer("original_max_position_embeddings", 0, 0, kMaxSize);
   if (spec.type == "llama3") {
     if (spec.original_max_position_embeddings == 0)
-      fail_input("{}: {}.original_max_position_embeddings is missing; llama3 scaling needs it", fields.origin(), key);
+      fail_input("{}: {}.original_max_position_embeddings is missing; llama3 scaling needs it",
+                 fields.origin(), key);
     spec.low_freq_factor = rope.number("low_freq_factor", std::nullopt, 1e-6, 1e6);
     spec.high_freq_factor = rope.number("high_freq_factor", std::nullopt, 1e-6, 1e6);
     if (spec.high_freq_factor <= spec.low_freq_factor)
-      fail_input("{}: {}.high_freq_factor {} must exceed low_freq_factor {}", fields.origin(), key, spec.high_freq_factor,
-                 spec.low_freq_factor);
+      fail_input("{}: {}.high_freq_factor {} must exceed low_freq_factor {}", fields.origin(), key,
+                 spec.high_freq_factor, spec.low_freq_factor);
   } else if (spec.type == "yarn") {
     spec.beta_fast = rope.number("beta_fast", 32.0, 0.0, 1e6);
     spec.beta_slow = rope.number("beta_slow", 1.0, 0.0, 1e6);
     if (spec.beta_fast < spec.beta_slow || spec.beta_slow <= 0)
-      fail_input("{}: {}.beta_fast {} must not be below beta_slow {}", fields.origin(), key, spec.beta_fast, spec.beta_slow);
+      fail_input("{}: {}.beta_fast {} must not be below beta_slow {}", fields.origin(), key, spec.beta_fast,
+                 spec.beta_slow);
     spec.attention_factor = rope.number("attention_factor", 0.0, 0.0, 1e6);
     spec.mscale = rope.number("mscale", 0.0, 0.0, 1e6);
     spec.mscale_all_dim = rope.number("mscale_all_dim", 0.0, 0.0, 1e6);
@@ -67,7 +71,8 @@ std::vector<int32_t> read_ids(const Json& json, const char* key, const std::stri
   };
   if (json[key].is_array())
     for (const Json& value : json[key]) one(value);
-  else one(json[key]);
+  else
+    one(json[key]);
   return ids;
 }
 
@@ -77,13 +82,15 @@ bool ConfigFields::has(const char* key) const {
   return json_.contains(key) && !json_[key].is_null();
 }
 
-int64_t ConfigFields::integer(const char* key, std::optional<int64_t> fallback, int64_t low, int64_t high) const {
+int64_t ConfigFields::integer(const char* key, std::optional<int64_t> fallback, int64_t low,
+                              int64_t high) const {
   if (!has(key)) {
     if (fallback) return *fallback;
     fail_input("{}: {} is missing", origin_, key);
   }
   const Json& value = json_[key];
-  bool whole = value.is_number_integer() || (value.is_number_float() && std::floor(value.get<double>()) == value.get<double>());
+  bool whole = value.is_number_integer() ||
+               (value.is_number_float() && std::floor(value.get<double>()) == value.get<double>());
   double number = whole ? value.get<double>() : 0;
   if (!whole || number < static_cast<double>(low) || number > static_cast<double>(high))
     fail_input("{}: {} is {}, expected a whole number from {} to {}", origin_, key, shown(value), low, high);
@@ -96,14 +103,16 @@ double ConfigFields::number(const char* key, std::optional<double> fallback, dou
     fail_input("{}: {} is missing", origin_, key);
   }
   const Json& value = json_[key];
-  if (!value.is_number() || !std::isfinite(value.get<double>()) || value.get<double>() < low || value.get<double>() > high)
+  if (!value.is_number() || !std::isfinite(value.get<double>()) || value.get<double>() < low ||
+      value.get<double>() > high)
     fail_input("{}: {} is {}, expected a number from {} to {}", origin_, key, shown(value), low, high);
   return value.get<double>();
 }
 
 bool ConfigFields::boolean(const char* key, bool fallback) const {
   if (!has(key)) return fallback;
-  if (!json_[key].is_boolean()) fail_input("{}: {} is {}, expected true or false", origin_, key, shown(json_[key]));
+  if (!json_[key].is_boolean())
+    fail_input("{}: {} is {}, expected true or false", origin_, key, shown(json_[key]));
   return json_[key].get<bool>();
 }
 
@@ -133,7 +142,8 @@ ModelConfig read_model_config(const fs::path& folder) {
   config.architecture = json["architectures"][0].get<std::string>();
   config.model_type = fields.string("model_type", "");
   if (json.contains("quantization_config") && !json["quantization_config"].is_null())
-    fail_input("{}: quantization_config: quantised weights are not supported yet; use the unquantised model", origin);
+    fail_input("{}: quantization_config: quantised weights are not supported yet; use the unquantised model",
+               origin);
 
   config.vocab_size = fields.integer("vocab_size", std::nullopt, 1, kMaxSize);
   config.hidden_size = fields.integer("hidden_size", std::nullopt, 1, kMaxSize);
@@ -142,13 +152,14 @@ ModelConfig read_model_config(const fs::path& folder) {
   config.num_attention_heads = fields.integer("num_attention_heads", std::nullopt, 1, 65536);
   config.num_key_value_heads = fields.integer("num_key_value_heads", config.num_attention_heads, 1, 65536);
   if (!fields.has("head_dim") && config.hidden_size % config.num_attention_heads != 0)
-    fail_input("{}: hidden_size {} is not divisible by num_attention_heads {} and head_dim is not given", origin,
-               config.hidden_size, config.num_attention_heads);
+    fail_input("{}: hidden_size {} is not divisible by num_attention_heads {} and head_dim is not given",
+               origin, config.hidden_size, config.num_attention_heads);
   config.head_dim = fields.integer("head_dim", config.hidden_size / config.num_attention_heads, 2, 65536);
-  if (config.head_dim % 2 != 0) fail_input("{}: head_dim {} is odd; rotary embedding needs pairs", origin, config.head_dim);
+  if (config.head_dim % 2 != 0)
+    fail_input("{}: head_dim {} is odd; rotary embedding needs pairs", origin, config.head_dim);
   if (config.num_attention_heads % config.num_key_value_heads != 0)
-    fail_input("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", origin, config.num_attention_heads,
-               config.num_key_value_heads);
+    fail_input("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", origin,
+               config.num_attention_heads, config.num_key_value_heads);
   config.max_position_embeddings = fields.integer("max_position_embeddings", 2048, 1, int64_t{1} << 31);
   config.rms_norm_eps = static_cast<float>(fields.number("rms_norm_eps", 1e-6, 0.0, 1.0));
   config.tie_word_embeddings = fields.boolean("tie_word_embeddings", false);

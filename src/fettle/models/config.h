@@ -22,12 +22,12 @@ struct ModelConfig {
   float rms_norm_eps = 1e-6f;
   bool tie_word_embeddings = false;
   RotarySpec rotary;
-  DType dtype = DType::kF32;            ///< torch_dtype / dtype: what new weights are made in
+  DType dtype = DType::kF32;  ///< torch_dtype / dtype: what new weights are made in
   double initializer_range = 0.02;
-  std::vector<int32_t> eos_token_ids;   ///< of generation_config.json where present, else of config.json
+  std::vector<int32_t> eos_token_ids;  ///< of generation_config.json where present, else of config.json
   std::optional<int32_t> bos_token_id;
-  std::filesystem::path path;           ///< of config.json, for messages
-  std::shared_ptr<const Json> raw;      ///< the whole file
+  std::filesystem::path path;       ///< of config.json, for messages
+  std::shared_ptr<const Json> raw;  ///< the whole file
 };
 
 /// Reader of single fields with bounds; errors name file and field.

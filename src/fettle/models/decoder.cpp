@@ -11,7 +11,9 @@ namespace {
 
 struct DecoderLayer {
   DecoderLayer(const ModelConfig& config, const DecoderOptions& options, int64_t index);
-  std::vector<Linear*> linears() { return {&q_proj, &k_proj, &v_proj, &o_proj, &gate_proj, &up_proj, &down_proj}; }
+  std::vector<Linear*> linears() {
+    return {&q_proj, &k_proj, &v_proj, &o_proj, &gate_proj, &up_proj, &down_proj};
+  }
   std::vector<RMSNorm*> norms() {
     if (q_norm) return {q_norm.get(), k_norm.get(), &input_layernorm, &post_attention_layernorm};
     return {&input_layernorm, &post_attention_layernorm};
@@ -30,10 +32,14 @@ std::string layer_path(int64_t index) {
 DecoderLayer::DecoderLayer(const ModelConfig& c, const DecoderOptions& o, int64_t i)
     : input_layernorm(layer_path(i) + "input_layernorm", c.hidden_size, c.rms_norm_eps),
       post_attention_layernorm(layer_path(i) + "post_attention_layernorm", c.hidden_size, c.rms_norm_eps),
-      q_proj(layer_path(i) + "self_attn.q_proj", c.hidden_size, c.num_attention_heads * c.head_dim, o.qkv_bias),
-      k_proj(layer_path(i) + "self_attn.k_proj", c.hidden_size, c.num_key_value_heads * c.head_dim, o.qkv_bias),
-      v_proj(layer_path(i) + "self_attn.v_proj", c.hidden_size, c.num_key_value_heads * c.head_dim, o.qkv_bias),
-      o_proj(layer_path(i) + "self_attn.o_proj", c.num_attention_heads * c.head_dim, c.hidden_size, o.output_bias),
+      q_proj(layer_path(i) + "self_attn.q_proj", c.hidden_size, c.num_attention_heads * c.head_dim,
+             o.qkv_bias),
+      k_proj(layer_path(i) + "self_attn.k_proj", c.hidden_size, c.num_key_value_heads * c.head_dim,
+             o.qkv_bias),
+      v_proj(layer_path(i) + "self_attn.v_proj", c.hidden_size, c.num_key_value_heads * c.head_dim,
+             o.qkv_bias),
+      o_proj(layer_path(i) + "self_attn.o_proj", c.num_attention_heads * c.head_dim, c.hidden_size,
+             o.output_bias),
       gate_proj(layer_path(i) + "mlp.gate_proj", c.hidden_size, c.intermediate_size, o.mlp_bias),
       up_proj(layer_path(i) + "mlp.up_proj", c.hidden_size, c.intermediate_size, o.mlp_bias),
       down_proj(layer_path(i) + "mlp.down_proj", c.intermediate_size, c.hidden_size, o.mlp_bias) {
@@ -59,7 +65,8 @@ class Decoder final : public CausalLM {
         norm_("model.norm", config.hidden_size, config.rms_norm_eps),
         lm_head_("lm_head", config.hidden_size, config.vocab_size, false),
         rotary_(config.rotary) {
-    for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers_.push_back(std::make_unique<DecoderLayer>(config, options_, i));
+    for (int64_t i = 0; i < config.num_hidden_layers; ++i)
+      layers_.push_back(std::make_unique<DecoderLayer>(config, options_, i));
     if (config.tie_word_embeddings) lm_head_.weight = embed_tokens_.weight;
   }
 
@@ -69,8 +76,8 @@ class Decoder final : public CausalLM {
     for (int32_t p : packing->positions) positions = std::max<int64_t>(positions, p + 1);
     RotaryTable table = rotary_.table(positions);
     Var x = embed_tokens_.forward(context, input.ids);
-    // Each block hands on its residual stream and the MLP output that has not been added yet, so that the addition and
-    // the next norm are one pass over memory.
+    // Each block hands on its residual stream and the MLP output that has not been added yet, so that the
+    // addition and the next norm are one pass over memory.
     std::vector<Var> state = {x};
     int64_t count = static_cast<int64_t>(layers_.size());
     for (int64_t i = 0; i < count; ++i) {
@@ -79,8 +86,9 @@ class Decoder final : public CausalLM {
       Block body = [this, i, packing, table, caches = input.caches](Context& c, const std::vector<Var>& in) {
         return block(c, i, in, packing, table, caches);
       };
-      state = input.gradient_checkpointing ? checkpoint(context, state, layers_[static_cast<size_t>(i)]->trainable(), body)
-                                           : body(context, state);
+      state = input.gradient_checkpointing
+                  ? checkpoint(context, state, layers_[static_cast<size_t>(i)]->trainable(), body)
+                  : body(context, state);
       gate_->release(i);
     }
     for (size_t s = 0; s < input.caches.size(); ++s)
@@ -136,7 +144,8 @@ class Decoder final : public CausalLM {
   Var self_attention(Context& c, DecoderLayer& layer, int64_t index, const Var& x, const PackingRef& packing,
                      const RotaryTable& table, const std::vector<KVCache*>& caches) {
     const ModelConfig& config = this->config();
-    int64_t tokens = x.value.rows(), heads = config.num_attention_heads, kv_heads = config.num_key_value_heads;
+    int64_t tokens = x.value.rows(), heads = config.num_attention_heads,
+            kv_heads = config.num_key_value_heads;
     int64_t dim = config.head_dim;
     Var q = reshape(layer.q_proj.forward(c, x), {tokens, heads, dim});
     Var k = reshape(layer.k_proj.forward(c, x), {tokens, kv_heads, dim});
@@ -147,16 +156,20 @@ class Decoder final : public CausalLM {
     }
     q = rotary(c, q, packing, table);
     k = rotary(c, k, packing, table);
-    AttentionOptions options{.scale = 1.0f / std::sqrt(static_cast<float>(dim)), .causal = true,
-                             .window = options_.windows.empty() ? 0 : options_.windows[static_cast<size_t>(index)]};
-    Var out = caches.empty() ? attention(c, q, k, v, packing, options)
-                             : Var(cached_attention(c, index, q.value, k.value, v.value, *packing, options, caches));
+    AttentionOptions options{
+        .scale = 1.0f / std::sqrt(static_cast<float>(dim)),
+        .causal = true,
+        .window = options_.windows.empty() ? 0 : options_.windows[static_cast<size_t>(index)]};
+    Var out = caches.empty()
+                  ? attention(c, q, k, v, packing, options)
+                  : Var(cached_attention(c, index, q.value, k.value, v.value, *packing, options, caches));
     return reshape(out, {tokens, heads * dim});
   }
 
   // Keys of each sequence live in its own cache, so sequences attend one after another.
   Tensor cached_attention(Context& c, int64_t index, const Tensor& q, const Tensor& k, const Tensor& v,
-                          const Packing& packing, const AttentionOptions& options, const std::vector<KVCache*>& caches) {
+                          const Packing& packing, const AttentionOptions& options,
+                          const std::vector<KVCache*>& caches) {
     FETTLE_CHECK(!c.tape, "a key-value cache is for inference");
     Tensor out = Tensor::empty(q.shape(), q.dtype()), lse;
     for (size_t s = 0; s < caches.size(); ++s) {
@@ -164,7 +177,8 @@ class Decoder final : public CausalLM {
       Tensor keys, values;
       caches[s]->append(index, k.rows_view(begin, end), v.rows_view(begin, end), keys, values);
       std::array<int32_t, 2> cu_q = {0, end - begin}, cu_k = {0, static_cast<int32_t>(keys.dim(0))};
-      AttentionSpec spec{.cu_q = cu_q, .cu_k = cu_k, .scale = options.scale, .causal = true, .window = options.window};
+      AttentionSpec spec{
+          .cu_q = cu_q, .cu_k = cu_k, .scale = options.scale, .causal = true, .window = options.window};
       Tensor rows = out.rows_view(begin, end);
       c.backend->attention(q.rows_view(begin, end), keys, values, spec, rows, lse);
     }

@@ -1,4 +1,5 @@
-// The pre-norm decoder that the Llama family shares: RMSNorm, grouped-query attention with rotary positions, gated MLP.
+// The pre-norm decoder that the Llama family shares: RMSNorm, grouped-query attention with rotary positions,
+// gated MLP.
 #pragma once
 #include <memory>
 #include <vector>
@@ -10,10 +11,10 @@ namespace fettle {
 /// What tells one architecture of the family from another.
 struct DecoderOptions {
   bool qkv_bias = false;
-  bool output_bias = false;          ///< bias of o_proj
+  bool output_bias = false;  ///< bias of o_proj
   bool mlp_bias = false;
-  bool qk_norm = false;              ///< RMSNorm over head_dim of q and k before rotary (Qwen3)
-  std::vector<int64_t> windows = {}; ///< for each layer: 0 = full attention, else the sliding window
+  bool qk_norm = false;               ///< RMSNorm over head_dim of q and k before rotary (Qwen3)
+  std::vector<int64_t> windows = {};  ///< for each layer: 0 = full attention, else the sliding window
 };
 
 std::unique_ptr<CausalLM> make_decoder(const ModelConfig& config, const DecoderOptions& options);

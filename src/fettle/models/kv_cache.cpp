@@ -15,13 +15,13 @@ void KVCache::reserve(int64_t tokens) {
   for (Layer& layer : layers_)
     for (Tensor* tensor : {&layer.keys, &layer.values}) {
       Tensor grown = Tensor::empty({capacity_, kv_heads_, head_dim_}, dtype_);
-      if (tensor->defined())
-        std::memcpy(grown.raw(), tensor->raw(), tensor->rows_view(0, length_).nbytes());
+      if (tensor->defined()) std::memcpy(grown.raw(), tensor->raw(), tensor->rows_view(0, length_).nbytes());
       *tensor = grown;
     }
 }
 
-void KVCache::append(int64_t layer, const Tensor& keys, const Tensor& values, Tensor& all_keys, Tensor& all_values) {
+void KVCache::append(int64_t layer, const Tensor& keys, const Tensor& values, Tensor& all_keys,
+                     Tensor& all_values) {
   int64_t tokens = keys.dim(0);
   // Every layer appends at the same length within a pass, so only the first one may find too little room.
   if (length_ + tokens > capacity_) {

@@ -7,8 +7,8 @@
 
 namespace fettle {
 
-/// Per layer, keys and values [capacity, kv_heads, head_dim], grown by doubling. length() tokens are valid in every
-/// layer once a pass has ended.
+/// Per layer, keys and values [capacity, kv_heads, head_dim], grown by doubling. length() tokens are valid in
+/// every layer once a pass has ended.
 class KVCache {
  public:
   KVCache(int64_t layers, int64_t kv_heads, int64_t head_dim, DType dtype);

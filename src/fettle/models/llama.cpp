@@ -7,7 +7,8 @@ namespace fettle {
 std::unique_ptr<CausalLM> build_llama(const ModelConfig& config) {
   ConfigFields fields(*config.raw, config.path.string());
   bool bias = fields.boolean("attention_bias", false);
-  return make_decoder(config, {.qkv_bias = bias, .output_bias = bias, .mlp_bias = fields.boolean("mlp_bias", false)});
+  return make_decoder(config,
+                      {.qkv_bias = bias, .output_bias = bias, .mlp_bias = fields.boolean("mlp_bias", false)});
 }
 
 }  // namespace fettle

@@ -15,7 +15,8 @@ namespace {
 
 // Buffers that old releases saved beside the weights.
 bool is_known_buffer(const std::string& name) {
-  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") || name.ends_with(".masked_bias");
+  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") ||
+         name.ends_with(".masked_bias");
 }
 
 // All complaints at once, so that a wrong folder is understood at the first try.
@@ -34,11 +35,12 @@ void check_weights(CausalLM& model, const WeightSource& source, std::vector<std:
     }
     WeightSource::Entry entry = source.entry(parameter->name);
     if (entry.info.shape != parameter->shape)
-      complain(fmt::format("\"{}\" in {} is {}, config.json asks for {}", parameter->name, entry.file.filename().string(),
-                           shape_string(entry.info.shape), shape_string(parameter->shape)));
+      complain(fmt::format("\"{}\" in {} is {}, config.json asks for {}", parameter->name,
+                           entry.file.filename().string(), shape_string(entry.info.shape),
+                           shape_string(parameter->shape)));
     else if (!entry.info.dtype || !is_floating(*entry.info.dtype))
-      complain(fmt::format("\"{}\" in {} is {}, expected F32, F16 or BF16", parameter->name, entry.file.filename().string(),
-                           entry.info.dtype_name));
+      complain(fmt::format("\"{}\" in {} is {}, expected F32, F16 or BF16", parameter->name,
+                           entry.file.filename().string(), entry.info.dtype_name));
   }
   if (count > 0)
     fail_input("{}: {} weight{} cannot be used: {}{}", source.folder().string(), count, count == 1 ? "" : "s",
@@ -49,21 +51,28 @@ void check_weights(CausalLM& model, const WeightSource& source, std::vector<std:
     if (known.contains(name) || is_known_buffer(name)) continue;
     // A tied head that is stored all the same repeats the embedding.
     if (name == "lm_head.weight" && model.config().tie_word_embeddings) continue;
-    if (extras++ < 3) extra.push_back(fmt::format("\"{}\" in {}", printable(name), source.entry(name).file.filename().string()));
+    if (extras++ < 3)
+      extra.push_back(
+          fmt::format("\"{}\" in {}", printable(name), source.entry(name).file.filename().string()));
   }
   if (extras > 0)
-    notes.push_back(fmt::format("{}: {} tensor{} that {} does not use: {}{}", source.folder().string(), extras, extras == 1 ? "" : "s",
-                                model.config().architecture, fmt::format("{}", fmt::join(extra, ", ")), extras > extra.size() ? ", …" : ""));
+    notes.push_back(fmt::format("{}: {} tensor{} that {} does not use: {}{}", source.folder().string(),
+                                extras, extras == 1 ? "" : "s", model.config().architecture,
+                                fmt::format("{}", fmt::join(extra, ", ")),
+                                extras > extra.size() ? ", …" : ""));
 }
 
 void fill_normal(Tensor& tensor, double deviation, uint64_t seed, uint32_t site) {
   constexpr int64_t kRun = 1 << 14;
-  Tensor values = tensor.dtype() == DType::kF32 ? tensor : Tensor::empty(tensor.shape(), DType::kF32, MemoryKind::kWorkspace);
+  Tensor values = tensor.dtype() == DType::kF32
+                      ? tensor
+                      : Tensor::empty(tensor.shape(), DType::kF32, MemoryKind::kWorkspace);
   float* out = values.data<float>();
   int64_t n = values.numel();
   parallel_for((n + kRun - 1) / kRun, [&](int64_t chunk) {
     RandomStream stream({seed, RandomUse::kInit, site, static_cast<uint64_t>(chunk) + 1});
-    for (int64_t i = chunk * kRun, end = std::min(n, i + kRun); i < end; ++i) out[i] = static_cast<float>(deviation * stream.normal());
+    for (int64_t i = chunk * kRun, end = std::min(n, i + kRun); i < end; ++i)
+      out[i] = static_cast<float>(deviation * stream.normal());
   });
   if (tensor.dtype() != DType::kF32) {
     Tensor narrow = values.to(tensor.dtype(), MemoryKind::kWorkspace);
@@ -71,7 +80,8 @@ void fill_normal(Tensor& tensor, double deviation, uint64_t seed, uint32_t site)
   }
 }
 
-Tensor initial_value(const CausalLM& model, const Parameter& parameter, uint32_t index, uint64_t seed, DType dtype) {
+Tensor initial_value(const CausalLM& model, const Parameter& parameter, uint32_t index, uint64_t seed,
+                     DType dtype) {
   Tensor value = Tensor::zeros(parameter.shape, dtype, MemoryKind::kWeights);
   if (parameter.shape.size() >= 2) {
     fill_normal(value, model.config().initializer_range, seed, index);
@@ -85,7 +95,8 @@ Tensor initial_value(const CausalLM& model, const Parameter& parameter, uint32_t
 
 }  // namespace
 
-std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& options, std::vector<std::string>& notes) {
+std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& options,
+                                     std::vector<std::string>& notes) {
   ModelConfig config = read_model_config(folder);
   std::unique_ptr<CausalLM> model = build_model(config);
   WeightSource source = WeightSource::open_model(folder);
@@ -94,12 +105,17 @@ std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& 
   uint64_t done = 0, total = source.total_bytes();
   for (Parameter* parameter : model->parameters()) {
     Tensor stored = source.tensor(parameter->name);
-    DType wanted = options.trainable_base ? DType::kF32 : options.compute == DType::kBF16 ? DType::kBF16 : stored.dtype();
+    DType wanted = options.trainable_base            ? DType::kF32
+                   : options.compute == DType::kBF16 ? DType::kBF16
+                                                     : stored.dtype();
     if (stored.dtype() == DType::kF64) wanted = DType::kF32;
     // A trainable weight is written to, so it must not be the mapping itself.
-    if (stored.dtype() == wanted && !options.trainable_base) parameter->value = stored;
-    else if (stored.dtype() == wanted) parameter->value = stored.clone(MemoryKind::kWeights);
-    else parameter->value = stored.to(wanted, MemoryKind::kWeights);
+    if (stored.dtype() == wanted && !options.trainable_base)
+      parameter->value = stored;
+    else if (stored.dtype() == wanted)
+      parameter->value = stored.clone(MemoryKind::kWeights);
+    else
+      parameter->value = stored.to(wanted, MemoryKind::kWeights);
     done += stored.nbytes();
     if (options.progress) options.progress(done, total);
   }
@@ -108,7 +124,8 @@ std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& 
 
 void initialise_weights(CausalLM& model, uint64_t seed, DType dtype) {
   uint32_t index = 0;
-  for (Parameter* parameter : model.parameters()) parameter->value = initial_value(model, *parameter, index++, seed, dtype);
+  for (Parameter* parameter : model.parameters())
+    parameter->value = initial_value(model, *parameter, index++, seed, dtype);
 }
 
 void write_random_model(const fs::path& config_path, const fs::path& output, uint64_t seed, DType dtype,
@@ -118,7 +135,8 @@ void write_random_model(const fs::path& config_path, const fs::path& output, uin
     fail_usage("{}: expected a file named config.json or its folder", config_path.string());
   ModelConfig config = read_model_config(folder.empty() ? "." : folder);
   std::unique_ptr<CausalLM> model = build_model(config);
-  if (fs::exists(output / "model.safetensors")) fail_usage("{}: already holds a model; name another folder", output.string());
+  if (fs::exists(output / "model.safetensors"))
+    fail_usage("{}: already holds a model; name another folder", output.string());
   fs::create_directories(output);
   std::vector<SafetensorsWriter::Declaration> declarations;
   uint64_t total = 0, done = 0;
@@ -138,7 +156,8 @@ void write_random_model(const fs::path& config_path, const fs::path& output, uin
   Json json = *config.raw;
   json["torch_dtype"] = dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF16 ? "float16" : "float32";
   json.erase("dtype");
-  if (!fs::equivalent(folder.empty() ? "." : folder, output)) write_file_atomically(output / "config.json", json.dump(2) + "\n");
+  if (!fs::equivalent(folder.empty() ? "." : folder, output))
+    write_file_atomically(output / "config.json", json.dump(2) + "\n");
 }
 
 }  // namespace fettle

@@ -11,8 +11,8 @@
 namespace fettle {
 
 struct LoadOptions {
-  /// What products will run in. bf16 turns f16 and f32 weights into bf16 at load; f32 keeps stored weights as they are
-  /// (they are widened panel by panel, so the numbers are those of an f32 model).
+  /// What products will run in. bf16 turns f16 and f32 weights into bf16 at load; f32 keeps stored weights as
+  /// they are (they are widened panel by panel, so the numbers are those of an f32 model).
   DType compute = DType::kF32;
   /// The base itself learns: weights become f32 copies.
   bool trainable_base = false;
@@ -21,17 +21,17 @@ struct LoadOptions {
 };
 
 /// Reads config.json and the weights of a Hugging Face model folder; weights in the wanted dtype stay mapped.
-/// Missing, mis-shaped or truncated tensors: Error(kBadInput) naming tensor and file. Tensors that the architecture
-/// does not know are told in `notes`.
+/// Missing, mis-shaped or truncated tensors: Error(kBadInput) naming tensor and file. Tensors that the
+/// architecture does not know are told in `notes`.
 std::unique_ptr<CausalLM> load_model(const std::filesystem::path& folder, const LoadOptions& options,
                                      std::vector<std::string>& notes);
 
-/// Fills every weight as transformers' _init_weights does: N(0, initializer_range) for linears and embeddings, one for
-/// norms, zero for biases.
+/// Fills every weight as transformers' _init_weights does: N(0, initializer_range) for linears and
+/// embeddings, one for norms, zero for biases.
 void initialise_weights(CausalLM& model, uint64_t seed, DType dtype);
 
 /// A folder with random weights for the config.json at `config_path`, streamed tensor by tensor.
-void write_random_model(const std::filesystem::path& config_path, const std::filesystem::path& output, uint64_t seed,
-                        DType dtype, const std::function<void(uint64_t, uint64_t)>& progress);
+void write_random_model(const std::filesystem::path& config_path, const std::filesystem::path& output,
+                        uint64_t seed, DType dtype, const std::function<void(uint64_t, uint64_t)>& progress);
 
 }  // namespace fettle

@@ -22,7 +22,8 @@ std::vector<int64_t> qwen_windows(const ModelConfig& config) {
     return windows;
   }
   int64_t first = fields.integer("max_window_layers", 28, 0, 1 << 16);
-  for (size_t i = static_cast<size_t>(std::min<int64_t>(first, config.num_hidden_layers)); i < layers; ++i) windows[i] = window;
+  for (size_t i = static_cast<size_t>(std::min<int64_t>(first, config.num_hidden_layers)); i < layers; ++i)
+    windows[i] = window;
   return windows;
 }
 

@@ -9,7 +9,8 @@ std::unique_ptr<CausalLM> build_qwen3(const ModelConfig& base) {
   ConfigFields fields(*config.raw, config.path.string());
   if (!fields.has("head_dim")) config.head_dim = config.rotary.rotary_dim = 128;
   bool bias = fields.boolean("attention_bias", false);
-  return make_decoder(config, {.qkv_bias = bias, .output_bias = bias, .qk_norm = true, .windows = qwen_windows(config)});
+  return make_decoder(
+      config, {.qkv_bias = bias, .output_bias = bias, .qk_norm = true, .windows = qwen_windows(config)});
 }
 
 }  // namespace fettle

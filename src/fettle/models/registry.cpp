@@ -25,9 +25,10 @@ std::vector<std::string> known_architectures() {
 std::unique_ptr<CausalLM> build_model(const ModelConfig& config) {
   for (const Architecture& architecture : kArchitectures)
     if (config.architecture == architecture.name) return architecture.build(config);
-  std::string custom = config.raw->contains("auto_map") ? " (its auto_map names Python code, which is never run)" : "";
-  fail_input("{}: architectures: \"{}\" is not supported{}; known: {}", config.path.string(), printable(config.architecture),
-             custom, fmt::join(known_architectures(), ", "));
+  std::string custom =
+      config.raw->contains("auto_map") ? " (its auto_map names Python code, which is never run)" : "";
+  fail_input("{}: architectures: \"{}\" is not supported{}; known: {}", config.path.string(),
+             printable(config.architecture), custom, fmt::join(known_architectures(), ", "));
 }
 
 }  // namespace fettle

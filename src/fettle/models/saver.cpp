@@ -20,8 +20,9 @@ uint64_t bytes_of(const SavedTensor& tensor) {
 
 bool is_weight_file(const fs::path& file) {
   std::string name = file.filename().string(), extension = file.extension().string();
-  return extension == ".safetensors" || extension == ".bin" || extension == ".pth" || extension == ".pt" || extension == ".gguf" ||
-         extension == ".h5" || extension == ".msgpack" || extension == ".onnx" || name.ends_with(".index.json");
+  return extension == ".safetensors" || extension == ".bin" || extension == ".pth" || extension == ".pt" ||
+         extension == ".gguf" || extension == ".h5" || extension == ".msgpack" || extension == ".onnx" ||
+         name.ends_with(".index.json");
 }
 
 }  // namespace
@@ -42,7 +43,9 @@ void write_weights(const fs::path& folder, const std::vector<SavedTensor>& tenso
   }
   Json map = Json::object();
   for (size_t s = 0; s < shards.size(); ++s) {
-    std::string name = shards.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
+    std::string name = shards.size() == 1
+                           ? "model.safetensors"
+                           : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
     std::vector<SafetensorsWriter::Declaration> declarations;
     for (const SavedTensor* tensor : shards[s]) {
       declarations.push_back({tensor->name, tensor->dtype, tensor->shape});
@@ -65,7 +68,9 @@ void write_weights(const fs::path& folder, const std::vector<SavedTensor>& tenso
 void copy_model_files(const fs::path& from, const fs::path& to, DType dtype) {
   for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
     // Only what stands in the folder itself; caches and hidden folders of download tools stay behind.
-    if (!entry.is_regular_file() || is_weight_file(entry.path()) || entry.path().filename().string().starts_with('.')) continue;
+    if (!entry.is_regular_file() || is_weight_file(entry.path()) ||
+        entry.path().filename().string().starts_with('.'))
+      continue;
     if (entry.path().filename() == "config.json") {
       OrderedJson config = parse_ordered_json(read_file(entry.path()), entry.path().string());
       const char* name = dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF16 ? "float16" : "float32";
@@ -75,14 +80,16 @@ void copy_model_files(const fs::path& from, const fs::path& to, DType dtype) {
     }
     std::error_code error;
     fs::copy_file(entry.path(), to / entry.path().filename(), fs::copy_options::overwrite_existing, error);
-    if (error) fail_resources("{}: cannot copy to {}: {}", entry.path().string(), to.string(), error.message());
+    if (error)
+      fail_resources("{}: cannot copy to {}: {}", entry.path().string(), to.string(), error.message());
   }
 }
 
 void save_model(CausalLM& model, const fs::path& base, const fs::path& folder, DType dtype) {
   std::vector<SavedTensor> tensors;
   for (Parameter* parameter : model.parameters())
-    tensors.push_back({parameter->name, dtype, parameter->shape, [parameter, dtype] { return parameter->value.to(dtype, MemoryKind::kWorkspace); }});
+    tensors.push_back({parameter->name, dtype, parameter->shape,
+                       [parameter, dtype] { return parameter->value.to(dtype, MemoryKind::kWorkspace); }});
   write_weights(folder, tensors, uint64_t{5} << 30, {});
   copy_model_files(base, folder, dtype);
 }

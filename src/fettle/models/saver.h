@@ -9,7 +9,8 @@
 
 namespace fettle {
 
-/// A tensor to be saved; `value` is called once, when its turn comes, so that memory holds one tensor at a time.
+/// A tensor to be saved; `value` is called once, when its turn comes, so that memory holds one tensor at a
+/// time.
 struct SavedTensor {
   std::string name;
   DType dtype;
@@ -17,19 +18,21 @@ struct SavedTensor {
   std::function<Tensor()> value;
 };
 
-/// Writes model.safetensors, or shards of at most `max_shard_bytes` with their index, into an existing folder.
-void write_weights(const std::filesystem::path& folder, const std::vector<SavedTensor>& tensors, uint64_t max_shard_bytes,
-                   const std::function<void(uint64_t, uint64_t)>& progress);
+/// Writes model.safetensors, or shards of at most `max_shard_bytes` with their index, into an existing
+/// folder.
+void write_weights(const std::filesystem::path& folder, const std::vector<SavedTensor>& tensors,
+                   uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress);
 
-/// Copies everything of a model folder that is not weights (configuration, tokenizer, licence …); config.json gets
-/// `dtype` as torch_dtype.
+/// Copies everything of a model folder that is not weights (configuration, tokenizer, licence …); config.json
+/// gets `dtype` as torch_dtype.
 void copy_model_files(const std::filesystem::path& from, const std::filesystem::path& to, DType dtype);
 
 /// The model's own weights in `dtype`, with the base folder's other files, into an existing folder.
-void save_model(CausalLM& model, const std::filesystem::path& base, const std::filesystem::path& folder, DType dtype);
+void save_model(CausalLM& model, const std::filesystem::path& base, const std::filesystem::path& folder,
+                DType dtype);
 
-/// A folder that gets its name only when commit() is called; otherwise it disappears. The name must be free, or an empty
-/// folder: Error(kUsage).
+/// A folder that gets its name only when commit() is called; otherwise it disappears. The name must be free,
+/// or an empty folder: Error(kUsage).
 class StagedFolder {
  public:
   explicit StagedFolder(std::filesystem::path target);

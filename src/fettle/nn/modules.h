@@ -41,7 +41,9 @@ class Linear {
 class Embedding {
  public:
   Embedding(std::string path, int64_t rows, int64_t width);
-  Var forward(Context& context, std::shared_ptr<const std::vector<int32_t>> ids) { return embedding(context, ids, *weight); }
+  Var forward(Context& context, std::shared_ptr<const std::vector<int32_t>> ids) {
+    return embedding(context, ids, *weight);
+  }
   std::string path;
   std::shared_ptr<Parameter> weight;  ///< [rows, width]
 };
@@ -55,8 +57,8 @@ class RMSNorm {
   std::shared_ptr<Parameter> weight;
 };
 
-/// Where the weights of a block are when it is computed: all resident on one node; sharding and offloading take the
-/// same seat. Calls come in the order prefetch(next), acquire(block) … release(block).
+/// Where the weights of a block are when it is computed: all resident on one node; sharding and offloading
+/// take the same seat. Calls come in the order prefetch(next), acquire(block) … release(block).
 class WeightGate {
  public:
   virtual ~WeightGate() = default;

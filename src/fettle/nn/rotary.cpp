@@ -31,7 +31,8 @@ void apply_llama3(const RotarySpec& spec, std::vector<float>& frequencies) {
     if (wavelength > low_wavelength) {
       f = static_cast<float>(f / spec.factor);
     } else if (wavelength >= high_wavelength) {
-      double smooth = (original / wavelength - spec.low_freq_factor) / (spec.high_freq_factor - spec.low_freq_factor);
+      double smooth =
+          (original / wavelength - spec.low_freq_factor) / (spec.high_freq_factor - spec.low_freq_factor);
       f = static_cast<float>((1.0 - smooth) * f / spec.factor + smooth * f);
     }
   }
@@ -50,18 +51,21 @@ void apply_yarn(const RotarySpec& spec, double original, std::vector<float>& fre
   for (size_t i = 0; i < frequencies.size(); ++i) {
     double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
     double extrapolation = 1.0 - ramp;
-    frequencies[i] = static_cast<float>(frequencies[i] / spec.factor * (1.0 - extrapolation) + frequencies[i] * extrapolation);
+    frequencies[i] = static_cast<float>(frequencies[i] / spec.factor * (1.0 - extrapolation) +
+                                        frequencies[i] * extrapolation);
   }
 }
 
 }  // namespace
 
-std::vector<float> rotary_inverse_frequencies(const RotarySpec& spec, int64_t sequence_length, float& attention_factor) {
+std::vector<float> rotary_inverse_frequencies(const RotarySpec& spec, int64_t sequence_length,
+                                              float& attention_factor) {
   attention_factor = 1.0f;
   double theta = spec.theta;
   double dim = static_cast<double>(spec.rotary_dim);
   if (spec.type == "dynamic" && sequence_length > spec.max_position_embeddings) {
-    double ratio = spec.factor * static_cast<double>(sequence_length) / static_cast<double>(spec.max_position_embeddings);
+    double ratio = spec.factor * static_cast<double>(sequence_length) /
+                   static_cast<double>(spec.max_position_embeddings);
     theta *= std::pow(ratio - (spec.factor - 1.0), dim / (dim - 2.0));
   }
   std::vector<float> frequencies = plain_frequencies(theta, spec.rotary_dim);
@@ -73,18 +77,22 @@ std::vector<float> rotary_inverse_frequencies(const RotarySpec& spec, int64_t se
     int64_t original = spec.original_max_position_embeddings;
     double base = static_cast<double>(original > 0 ? original : spec.max_position_embeddings);
     apply_yarn(spec, base, frequencies);
-    if (spec.attention_factor > 0) attention_factor = static_cast<float>(spec.attention_factor);
+    if (spec.attention_factor > 0)
+      attention_factor = static_cast<float>(spec.attention_factor);
     else if (spec.mscale > 0 && spec.mscale_all_dim > 0)
-      attention_factor =
-          static_cast<float>(yarn_mscale(spec.factor, spec.mscale) / yarn_mscale(spec.factor, spec.mscale_all_dim));
-    else attention_factor = static_cast<float>(yarn_mscale(spec.factor));
+      attention_factor = static_cast<float>(yarn_mscale(spec.factor, spec.mscale) /
+                                            yarn_mscale(spec.factor, spec.mscale_all_dim));
+    else
+      attention_factor = static_cast<float>(yarn_mscale(spec.factor));
   }
   return frequencies;
 }
 
 RotaryTable RotaryEmbedding::table(int64_t positions) {
-  bool length_matters = spec_.type == "dynamic" && std::max(positions, cached_positions_) > spec_.max_position_embeddings;
-  if (cached_.cos.defined() && (length_matters ? positions == cached_positions_ : positions <= cached_positions_))
+  bool length_matters =
+      spec_.type == "dynamic" && std::max(positions, cached_positions_) > spec_.max_position_embeddings;
+  if (cached_.cos.defined() &&
+      (length_matters ? positions == cached_positions_ : positions <= cached_positions_))
     return cached_;
   // Growing in steps keeps decoding from rebuilding the table for each token.
   int64_t rows = length_matters ? positions : (positions + 511) / 512 * 512;

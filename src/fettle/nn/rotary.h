@@ -24,17 +24,19 @@ struct RotarySpec {
   bool truncate = true;
 };
 
-/// Inverse frequencies [rotary_dim/2] for a pass whose largest position is sequence_length - 1, and the factor that
-/// multiplies cos and sin. As transformers' modeling_rope_utils.py: linear (kaiokendev), dynamic NTK (emozilla), llama3
-/// (Llama 3.1 report), YaRN (Peng et al., arXiv 2309.00071).
-std::vector<float> rotary_inverse_frequencies(const RotarySpec& spec, int64_t sequence_length, float& attention_factor);
+/// Inverse frequencies [rotary_dim/2] for a pass whose largest position is sequence_length - 1, and the
+/// factor that multiplies cos and sin. As transformers' modeling_rope_utils.py: linear (kaiokendev), dynamic
+/// NTK (emozilla), llama3 (Llama 3.1 report), YaRN (Peng et al., arXiv 2309.00071).
+std::vector<float> rotary_inverse_frequencies(const RotarySpec& spec, int64_t sequence_length,
+                                              float& attention_factor);
 
 /// Tables that grow with the longest position asked for.
 class RotaryEmbedding {
  public:
   explicit RotaryEmbedding(RotarySpec spec) : spec_(std::move(spec)) {}
   const RotarySpec& spec() const { return spec_; }
-  /// cos and sin for positions 0 … positions-1. Dynamic NTK depends on `positions` itself beyond the trained length.
+  /// cos and sin for positions 0 … positions-1. Dynamic NTK depends on `positions` itself beyond the trained
+  /// length.
   RotaryTable table(int64_t positions);
 
  private:

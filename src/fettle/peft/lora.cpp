@@ -8,7 +8,8 @@
 namespace fettle {
 namespace {
 
-// Names a module in random keys: FNV-1a, so that a stream depends on the path alone and not on what else is targeted.
+// Names a module in random keys: FNV-1a, so that a stream depends on the path alone and not on what else is
+// targeted.
 uint32_t site_of(const std::string& path) {
   uint32_t hash = 2166136261u;
   for (unsigned char c : path) hash = (hash ^ c) * 16777619u;
@@ -59,8 +60,10 @@ void LoraMethod::set_dropout(const Parameter* a, float p) {
 void LoraAdapter::mount(const std::vector<Linear*>& targets) {
   for (Linear* linear : targets) {
     int64_t rank = config_.rank_of(linear->path);
-    Site site{linear, std::make_shared<Parameter>(linear->path + ".lora_A.weight", Shape{rank, linear->in_features}),
-              std::make_shared<Parameter>(linear->path + ".lora_B.weight", Shape{linear->out_features, rank})};
+    Site site{
+        linear,
+        std::make_shared<Parameter>(linear->path + ".lora_A.weight", Shape{rank, linear->in_features}),
+        std::make_shared<Parameter>(linear->path + ".lora_B.weight", Shape{linear->out_features, rank})};
     for (Parameter* parameter : {site.a.get(), site.b.get()}) {
       parameter->kind = MemoryKind::kAdapters;
       parameter->value = Tensor::zeros(parameter->shape, DType::kF32, MemoryKind::kAdapters);
@@ -70,8 +73,11 @@ void LoraAdapter::mount(const std::vector<Linear*>& targets) {
     FETTLE_CHECK(method, "{} carries another method", linear->path);
     method->transposed = linear->conv1d;
     method->add({site.a, site.b,
-                 LoraTerm{.a = site.a.get(), .b = site.b.get(), .scale = static_cast<float>(config_.scale_of(linear->path)),
-                          .dropout = static_cast<float>(config_.lora_dropout), .site = site_of(linear->path)}});
+                 LoraTerm{.a = site.a.get(),
+                          .b = site.b.get(),
+                          .scale = static_cast<float>(config_.scale_of(linear->path)),
+                          .dropout = static_cast<float>(config_.lora_dropout),
+                          .site = site_of(linear->path)}});
     sites_.push_back(std::move(site));
   }
 }
@@ -108,7 +114,8 @@ void LoraAdapter::set_trainable(bool trainable) {
 void LoraAdapter::set_dropout(double p) {
   config_.lora_dropout = p;
   for (Site& site : sites_)
-    std::dynamic_pointer_cast<LoraMethod>(site.linear->method)->set_dropout(site.a.get(), static_cast<float>(p));
+    std::dynamic_pointer_cast<LoraMethod>(site.linear->method)
+        ->set_dropout(site.a.get(), static_cast<float>(p));
 }
 
 int64_t LoraAdapter::parameter_count() const {

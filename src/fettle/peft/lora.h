@@ -1,5 +1,5 @@
-// LoRA (Hu et al., arXiv 2106.09685), PEFT's semantics: y = W x + s B A dropout(x), s = alpha / r, or alpha / sqrt(r)
-// with use_rslora (Kalajdzievski, arXiv 2312.03732).
+// LoRA (Hu et al., arXiv 2106.09685), PEFT's semantics: y = W x + s B A dropout(x), s = alpha / r, or alpha /
+// sqrt(r) with use_rslora (Kalajdzievski, arXiv 2312.03732).
 #pragma once
 #include <filesystem>
 #include <map>
@@ -19,7 +19,7 @@ struct LoraConfig {
   double lora_dropout = 0;
   bool use_rslora = false;
   TargetSpec targets;
-  std::vector<std::pair<std::string, int64_t>> rank_pattern;   ///< first match wins
+  std::vector<std::pair<std::string, int64_t>> rank_pattern;  ///< first match wins
   std::vector<std::pair<std::string, double>> alpha_pattern;
   std::string base_model_name_or_path;
   std::string task_type = "CAUSAL_LM";
@@ -28,8 +28,8 @@ struct LoraConfig {
   double scale_of(const std::string& path) const;
 };
 
-/// Reads and checks <folder>/adapter_config.json. Other methods and variants that change the arithmetic (DoRA, aLoRA,
-/// modules_to_save …) are refused by name: Error(kBadInput).
+/// Reads and checks <folder>/adapter_config.json. Other methods and variants that change the arithmetic
+/// (DoRA, aLoRA, modules_to_save …) are refused by name: Error(kBadInput).
 LoraConfig read_lora_config(const std::filesystem::path& folder);
 /// The JSON that PEFT of any release loads: keys sorted, the classic subset.
 Json lora_config_json(const LoraConfig& config);

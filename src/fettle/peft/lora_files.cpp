@@ -38,32 +38,39 @@ std::unique_ptr<LoraAdapter> LoraAdapter::load(CausalLM& model, const std::files
   if (config.targets.modules.empty() && config.targets.pattern.empty()) {
     config.targets.modules = default_targets(model.config().model_type);
     if (config.targets.modules.empty())
-      fail_input("{}: target_modules is null and {} has no default", (folder / "adapter_config.json").string(), model.config().model_type);
+      fail_input("{}: target_modules is null and {} has no default",
+                 (folder / "adapter_config.json").string(), model.config().model_type);
   }
   WeightSource source = WeightSource::open_adapter(folder);
   std::map<std::string, std::string> stored;  // our name -> name in the file
   for (const std::string& name : source.names())
     if (!stored.emplace(plain_key(name), name).second)
-      fail_input("{}: \"{}\" stands there twice under different spellings", folder.string(), printable(plain_key(name)));
+      fail_input("{}: \"{}\" stands there twice under different spellings", folder.string(),
+                 printable(plain_key(name)));
   std::unique_ptr<LoraAdapter> adapter(new LoraAdapter(model, config));
   adapter->mount(select_targets(model, config.targets));
   for (Parameter* parameter : adapter->parameters()) {
     auto found = stored.find(parameter->name);
     if (found == stored.end())
-      fail_input("{}: \"{}{}\" is missing; was the adapter trained on another base model?", folder.string(), kPrefix, parameter->name);
+      fail_input("{}: \"{}{}\" is missing; was the adapter trained on another base model?", folder.string(),
+                 kPrefix, parameter->name);
     Tensor value = source.tensor(found->second);
     if (value.shape() != parameter->shape)
-      fail_input("{}: \"{}\" is {}, this base model needs {}; was the adapter trained on another base model?", folder.string(),
-                 printable(found->second), shape_string(value.shape()), shape_string(parameter->shape));
+      fail_input("{}: \"{}\" is {}, this base model needs {}; was the adapter trained on another base model?",
+                 folder.string(), printable(found->second), shape_string(value.shape()),
+                 shape_string(parameter->shape));
     if (!is_floating(value.dtype()))
-      fail_input("{}: \"{}\" is {}, expected f32, f16 or bf16", folder.string(), printable(found->second), dtype_name(value.dtype()));
+      fail_input("{}: \"{}\" is {}, expected f32, f16 or bf16", folder.string(), printable(found->second),
+                 dtype_name(value.dtype()));
     Tensor f32 = value.to(DType::kF32);
     parameter->value.assign(f32.raw(), f32.nbytes());
     stored.erase(found);
   }
   if (!stored.empty())
-    fail_input("{}: \"{}\" ({} such tensors) belongs to no module of {} that the adapter targets; was it trained on another base model?",
-               folder.string(), printable(stored.begin()->second), stored.size(), model.config().architecture);
+    fail_input(
+        "{}: \"{}\" ({} such tensors) belongs to no module of {} that the adapter targets; was it trained on "
+        "another base model?",
+        folder.string(), printable(stored.begin()->second), stored.size(), model.config().architecture);
   return adapter;
 }
 

@@ -16,10 +16,12 @@ std::string last_component(const std::string& path) {
 }
 
 bool is_suffix(const std::string& path, const std::string& item) {
-  return path == item || (path.size() > item.size() && path.ends_with(item) && path[path.size() - item.size() - 1] == '.');
+  return path == item ||
+         (path.size() > item.size() && path.ends_with(item) && path[path.size() - item.size() - 1] == '.');
 }
 
-// group(1) of ".*?\.[^.]*\.(\d+)\." or ".*?\.P\.(\d+)\.": the first all-digit component that another one follows.
+// group(1) of ".*?\.[^.]*\.(\d+)\." or ".*?\.P\.(\d+)\.": the first all-digit component that another one
+// follows.
 bool layer_selected(const std::string& path, const TargetSpec& spec) {
   if (spec.layers_to_transform.empty()) return true;
   std::vector<std::string> parts;
@@ -29,7 +31,9 @@ bool layer_selected(const std::string& path, const TargetSpec& spec) {
     begin = end + 1;
   }
   for (size_t i = 2; i + 1 < parts.size(); ++i) {
-    if (parts[i].empty() || parts[i].size() > 9 || parts[i].find_first_not_of("0123456789") != std::string::npos) continue;
+    if (parts[i].empty() || parts[i].size() > 9 ||
+        parts[i].find_first_not_of("0123456789") != std::string::npos)
+      continue;
     bool named = spec.layers_pattern.empty();
     for (const std::string& pattern : spec.layers_pattern) named = named || parts[i - 1] == pattern;
     if (!named) continue;
@@ -44,7 +48,8 @@ bool layer_selected(const std::string& path, const TargetSpec& spec) {
 }  // namespace
 
 bool regex_fullmatch(const std::string& pattern, const std::string& text) {
-  if (pattern.size() > 10000) fail_usage("target_modules: regex of {} bytes, at most 10000 are accepted", pattern.size());
+  if (pattern.size() > 10000)
+    fail_usage("target_modules: regex of {} bytes, at most 10000 are accepted", pattern.size());
   int code = 0;
   PCRE2_SIZE offset = 0;
   std::unique_ptr<pcre2_code, void (*)(pcre2_code*)> regex(
@@ -57,14 +62,16 @@ bool regex_fullmatch(const std::string& pattern, const std::string& text) {
     fail_usage("target_modules: regex \"{}\" is invalid at offset {}: {}", printable(pattern), offset,
                reinterpret_cast<const char*>(message));
   }
-  std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> limits(pcre2_match_context_create(nullptr),
-                                                                              pcre2_match_context_free);
+  std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> limits(
+      pcre2_match_context_create(nullptr), pcre2_match_context_free);
   pcre2_set_match_limit(limits.get(), 100000);
   std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> match(
       pcre2_match_data_create_from_pattern(regex.get(), nullptr), pcre2_match_data_free);
-  int result = pcre2_match(regex.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0, match.get(), limits.get());
+  int result = pcre2_match(regex.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0,
+                           match.get(), limits.get());
   if (result == PCRE2_ERROR_MATCHLIMIT)
-    fail_usage("target_modules: regex \"{}\" takes too many steps on \"{}\"", printable(pattern), printable(text));
+    fail_usage("target_modules: regex \"{}\" takes too many steps on \"{}\"", printable(pattern),
+               printable(text));
   return result >= 0;
 }
 
@@ -73,7 +80,8 @@ bool matches_pattern_key(const std::string& key, const std::string& path) {
 }
 
 std::vector<std::string> default_targets(const std::string& model_type) {
-  static const std::set<std::string> kQueryValue = {"llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"};
+  static const std::set<std::string> kQueryValue = {"llama", "mistral", "mixtral", "qwen2",
+                                                    "qwen3", "gemma",   "gemma2",  "gemma3_text"};
   if (kQueryValue.contains(model_type)) return {"q_proj", "v_proj"};
   return {};
 }
@@ -116,14 +124,17 @@ std::vector<Linear*> select_targets(CausalLM& model, const TargetSpec& spec) {
   for (const Linear* linear : model.linears()) suffixes.insert(last_component(linear->path));
   std::vector<std::string> known(suffixes.begin(), suffixes.end());
   if (selected.empty())
-    fail_usage("no module of {} matches target_modules {}; its linear modules are {}", model.config().architecture,
-               spec.pattern.empty() ? fmt::format("[{}]", fmt::join(spec.modules, ", ")) : "\"" + spec.pattern + "\"",
+    fail_usage("no module of {} matches target_modules {}; its linear modules are {}",
+               model.config().architecture,
+               spec.pattern.empty() ? fmt::format("[{}]", fmt::join(spec.modules, ", "))
+                                    : "\"" + spec.pattern + "\"",
                fmt::join(known, ", "));
   for (const std::string& item : spec.modules)
     if (spec.require_all && !used.contains(item) && spec.exclude_modules.empty()) {
       std::string near = nearest(item, known);
       fail_usage("target module \"{}\" does not exist in {}{}; its linear modules are {}", printable(item),
-                 model.config().architecture, near.empty() ? "" : " (did you mean \"" + near + "\"?)", fmt::join(known, ", "));
+                 model.config().architecture, near.empty() ? "" : " (did you mean \"" + near + "\"?)",
+                 fmt::join(known, ", "));
     }
   return selected;
 }

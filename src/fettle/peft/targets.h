@@ -9,26 +9,28 @@ namespace fettle {
 
 /// target_modules, exclude_modules and the layer filters of an adapter_config.json.
 struct TargetSpec {
-  std::vector<std::string> modules;   ///< exact paths or suffixes
-  std::string pattern;                ///< a regex for the whole path (re.fullmatch), or "all-linear"; instead of modules
+  std::vector<std::string> modules;  ///< exact paths or suffixes
+  std::string pattern;  ///< a regex for the whole path (re.fullmatch), or "all-linear"; instead of modules
   std::vector<std::string> exclude_modules;
   std::string exclude_pattern;
   std::vector<int64_t> layers_to_transform;
   std::vector<std::string> layers_pattern;
-  bool require_all = true;            ///< every item of `modules` must match something
+  bool require_all = true;  ///< every item of `modules` must match something
 };
 
 /// The linears that the spec selects, in model order, by the rules of PEFT's check_target_module_exists
-/// (peft/tuners/tuners_utils.py). Error(kUsage) listing the suffixes that exist when nothing or an unknown suffix is named.
+/// (peft/tuners/tuners_utils.py). Error(kUsage) listing the suffixes that exist when nothing or an unknown
+/// suffix is named.
 std::vector<Linear*> select_targets(CausalLM& model, const TargetSpec& spec);
 
 /// PEFT's default targets for a model_type (peft/utils/constants.py); empty when there is none.
 std::vector<std::string> default_targets(const std::string& model_type);
-/// Last path components of every linear but the head, sorted: what LLaMA-Factory's `lora_target: all` stands for.
+/// Last path components of every linear but the head, sorted: what LLaMA-Factory's `lora_target: all` stands
+/// for.
 std::vector<std::string> all_linear_suffixes(CausalLM& model);
 
-/// Python's re.fullmatch(pattern, text), and re.match("(.*\.)?(key)$", path) as rank_pattern uses it, through PCRE2 with
-/// a match limit. A pattern that does not compile: Error(kUsage).
+/// Python's re.fullmatch(pattern, text), and re.match("(.*\.)?(key)$", path) as rank_pattern uses it, through
+/// PCRE2 with a match limit. A pattern that does not compile: Error(kUsage).
 bool regex_fullmatch(const std::string& pattern, const std::string& text);
 bool matches_pattern_key(const std::string& key, const std::string& path);
 

@@ -7,24 +7,44 @@ namespace fettle {
 
 std::string_view dtype_name(DType type) {
   switch (type) {
-    case DType::kF32: return "f32";
-    case DType::kBF16: return "bf16";
-    case DType::kF16: return "f16";
-    case DType::kF64: return "f64";
-    case DType::kI32: return "i32";
-    case DType::kI64: return "i64";
-    case DType::kU8: return "u8";
+    case DType::kF32:
+      return "f32";
+    case DType::kBF16:
+      return "bf16";
+    case DType::kF16:
+      return "f16";
+    case DType::kF64:
+      return "f64";
+    case DType::kI32:
+      return "i32";
+    case DType::kI64:
+      return "i64";
+    case DType::kU8:
+      return "u8";
   }
   return "?";
 }
 
 std::optional<DType> parse_dtype(std::string_view name) {
   static constexpr std::array<std::pair<std::string_view, DType>, 18> kNames{{
-      {"f32", DType::kF32}, {"float32", DType::kF32}, {"fp32", DType::kF32}, {"float", DType::kF32},
-      {"bf16", DType::kBF16}, {"bfloat16", DType::kBF16}, {"f16", DType::kF16}, {"float16", DType::kF16},
-      {"fp16", DType::kF16}, {"half", DType::kF16}, {"f64", DType::kF64}, {"float64", DType::kF64},
-      {"i32", DType::kI32}, {"int32", DType::kI32}, {"i64", DType::kI64}, {"int64", DType::kI64},
-      {"u8", DType::kU8}, {"uint8", DType::kU8},
+      {"f32", DType::kF32},
+      {"float32", DType::kF32},
+      {"fp32", DType::kF32},
+      {"float", DType::kF32},
+      {"bf16", DType::kBF16},
+      {"bfloat16", DType::kBF16},
+      {"f16", DType::kF16},
+      {"float16", DType::kF16},
+      {"fp16", DType::kF16},
+      {"half", DType::kF16},
+      {"f64", DType::kF64},
+      {"float64", DType::kF64},
+      {"i32", DType::kI32},
+      {"int32", DType::kI32},
+      {"i64", DType::kI64},
+      {"int64", DType::kI64},
+      {"u8", DType::kU8},
+      {"uint8", DType::kU8},
   }};
   for (auto [text, type] : kNames)
     if (text == name) return type;
@@ -48,7 +68,8 @@ f16::f16(float value) {
 }
 
 f16::operator float() const {
-  uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16, exponent = (bits >> 10) & 0x1Fu, mantissa = bits & 0x3FFu;
+  uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16, exponent = (bits >> 10) & 0x1Fu,
+           mantissa = bits & 0x3FFu;
   if (exponent == 0x1F) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
   if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
   float value = static_cast<float>(mantissa) * 0x1p-24f;

@@ -80,8 +80,8 @@ std::shared_ptr<void> HostMemory::allocate(size_t bytes, MemoryKind kind) {
       block = std::aligned_alloc(alignment, rounded);
     }
     if (!block)
-      fail_resources("out of memory: cannot allocate {} MiB for {}; use a smaller batch, cutoff_len or bf16", bytes >> 20,
-                     memory_kind_name(kind));
+      fail_resources("out of memory: cannot allocate {} MiB for {}; use a smaller batch, cutoff_len or bf16",
+                     bytes >> 20, memory_kind_name(kind));
     if (alignment == kHugePage) ::madvise(block, rounded, MADV_HUGEPAGE);
     std::lock_guard lock(state_->mutex);
     ++state_->report.system_calls;

@@ -19,14 +19,14 @@ struct MemoryUse {
 
 struct MemoryReport {
   std::array<MemoryUse, kMemoryKinds> kinds;
-  MemoryUse total;           ///< live tensors of all kinds; its peak is the peak of the sum
-  uint64_t cached = 0;       ///< freed blocks kept for reuse
-  uint64_t mapped = 0;       ///< weights that live in file mappings (shared, clean pages)
-  uint64_t system_calls = 0; ///< blocks ever taken from the system: flat once a loop has warmed up
+  MemoryUse total;            ///< live tensors of all kinds; its peak is the peak of the sum
+  uint64_t cached = 0;        ///< freed blocks kept for reuse
+  uint64_t mapped = 0;        ///< weights that live in file mappings (shared, clean pages)
+  uint64_t system_calls = 0;  ///< blocks ever taken from the system: flat once a loop has warmed up
 };
 
-/// Host memory. Blocks are 64-byte aligned (2 MiB with huge pages advised from 4 MiB up) and return to size-class
-/// lists, so a training step after the first takes nothing from the system. Thread safe.
+/// Host memory. Blocks are 64-byte aligned (2 MiB with huge pages advised from 4 MiB up) and return to
+/// size-class lists, so a training step after the first takes nothing from the system. Thread safe.
 class HostMemory {
  public:
   static HostMemory& instance();

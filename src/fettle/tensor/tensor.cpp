@@ -19,30 +19,43 @@ void convert_run(const void* source, void* target, int64_t n) {
   const From* in = static_cast<const From*>(source);
   To* out = static_cast<To*>(target);
   for (int64_t i = 0; i < n; ++i) {
-    if constexpr (std::is_same_v<From, double> && std::is_same_v<To, double>) out[i] = in[i];
-    else if constexpr (std::is_same_v<To, double>) out[i] = static_cast<double>(static_cast<float>(in[i]));
-    else out[i] = static_cast<To>(static_cast<float>(in[i]));
+    if constexpr (std::is_same_v<From, double> && std::is_same_v<To, double>)
+      out[i] = in[i];
+    else if constexpr (std::is_same_v<To, double>)
+      out[i] = static_cast<double>(static_cast<float>(in[i]));
+    else
+      out[i] = static_cast<To>(static_cast<float>(in[i]));
   }
 }
 
 template <typename From>
 void convert_from(const void* source, void* target, DType to, int64_t n) {
   switch (to) {
-    case DType::kF32: return convert_run<From, float>(source, target, n);
-    case DType::kBF16: return convert_run<From, bf16>(source, target, n);
-    case DType::kF16: return convert_run<From, f16>(source, target, n);
-    case DType::kF64: return convert_run<From, double>(source, target, n);
-    default: FETTLE_CHECK(false, "conversion to {}", dtype_name(to));
+    case DType::kF32:
+      return convert_run<From, float>(source, target, n);
+    case DType::kBF16:
+      return convert_run<From, bf16>(source, target, n);
+    case DType::kF16:
+      return convert_run<From, f16>(source, target, n);
+    case DType::kF64:
+      return convert_run<From, double>(source, target, n);
+    default:
+      FETTLE_CHECK(false, "conversion to {}", dtype_name(to));
   }
 }
 
 void convert_any(const void* source, DType from, void* target, DType to, int64_t n) {
   switch (from) {
-    case DType::kF32: return convert_from<float>(source, target, to, n);
-    case DType::kBF16: return convert_from<bf16>(source, target, to, n);
-    case DType::kF16: return convert_from<f16>(source, target, to, n);
-    case DType::kF64: return convert_from<double>(source, target, to, n);
-    default: FETTLE_CHECK(false, "conversion from {}", dtype_name(from));
+    case DType::kF32:
+      return convert_from<float>(source, target, to, n);
+    case DType::kBF16:
+      return convert_from<bf16>(source, target, to, n);
+    case DType::kF16:
+      return convert_from<f16>(source, target, to, n);
+    case DType::kF64:
+      return convert_from<double>(source, target, to, n);
+    default:
+      FETTLE_CHECK(false, "conversion from {}", dtype_name(from));
   }
 }
 
@@ -68,7 +81,8 @@ Tensor Tensor::external(const void* data, Shape shape, DType dtype, std::shared_
   Tensor t;
   t.shape_ = std::move(shape);
   t.dtype_ = dtype;
-  // The constness of a mapping is kept by the page protection: a write would fault, and no op writes to an input.
+  // The constness of a mapping is kept by the page protection: a write would fault, and no op writes to an
+  // input.
   t.data_ = std::shared_ptr<void>(std::const_pointer_cast<void>(owner), const_cast<void*>(data));
   return t;
 }
@@ -89,7 +103,8 @@ Tensor Tensor::rows_view(int64_t begin, int64_t end) const {
                shape_string(shape_));
   Tensor t = *this;
   size_t row_bytes = shape_[0] ? nbytes() / static_cast<size_t>(shape_[0]) : 0;
-  t.data_ = std::shared_ptr<void>(data_, static_cast<std::byte*>(data_.get()) + row_bytes * static_cast<size_t>(begin));
+  t.data_ = std::shared_ptr<void>(
+      data_, static_cast<std::byte*>(data_.get()) + row_bytes * static_cast<size_t>(begin));
   t.shape_[0] = end - begin;
   return t;
 }
@@ -111,8 +126,9 @@ Tensor Tensor::to(DType dtype, MemoryKind kind) const {
   int64_t n = numel();
   parallel_for((n + kRun - 1) / kRun, [&](int64_t chunk) {
     int64_t begin = chunk * kRun, count = std::min(kRun, n - begin);
-    convert_any(static_cast<const std::byte*>(raw()) + begin * static_cast<int64_t>(dtype_size(dtype_)), dtype_,
-                static_cast<std::byte*>(t.raw()) + begin * static_cast<int64_t>(dtype_size(dtype)), dtype, count);
+    convert_any(static_cast<const std::byte*>(raw()) + begin * static_cast<int64_t>(dtype_size(dtype_)),
+                dtype_, static_cast<std::byte*>(t.raw()) + begin * static_cast<int64_t>(dtype_size(dtype)),
+                dtype, count);
   });
   return t;
 }

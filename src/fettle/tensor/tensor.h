@@ -23,8 +23,8 @@ struct Device {
 using Shape = std::vector<int64_t>;
 std::string shape_string(const Shape& shape);  ///< "[2, 3]"
 
-/// Copies share storage. There are no strides: transposition is an argument of a kernel, and the only view is a run
-/// of leading rows.
+/// Copies share storage. There are no strides: transposition is an argument of a kernel, and the only view is
+/// a run of leading rows.
 class Tensor {
  public:
   Tensor() = default;

@@ -22,7 +22,8 @@ class AddedTokenFinder {
   void add(const AddedToken& token);
   bool empty() const { return by_first_byte_.empty(); }
   /// Calls text(piece) and token(id) in order; empty pieces are left out.
-  void split(std::string_view input, const std::function<void(std::string_view)>& text, const std::function<void(TokenId)>& token) const;
+  void split(std::string_view input, const std::function<void(std::string_view)>& text,
+             const std::function<void(TokenId)>& token) const;
 
  private:
   /// Longest first, so the first that fits is the longest.

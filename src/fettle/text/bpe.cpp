@@ -13,7 +13,8 @@ namespace fettle {
 namespace {
 
 constexpr int64_t kMaxId = 1 << 28;
-constexpr size_t kShortWord = 48;  ///< up to here the best pair is searched, beyond it a queue keeps the cost n log n
+constexpr size_t kShortWord =
+    48;  ///< up to here the best pair is searched, beyond it a queue keeps the cost n log n
 
 uint64_t pair_key(TokenId left, TokenId right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
@@ -57,18 +58,23 @@ Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_l
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (model.contains(key) && model[key].is_string() && !model[key].get_ref<const std::string&>().empty())
       fail_input("{}: model.{} is not supported", origin, key);
-  if (!model.contains("vocab") || !model["vocab"].is_object()) fail_input("{}: model.vocab is missing", origin);
+  if (!model.contains("vocab") || !model["vocab"].is_object())
+    fail_input("{}: model.vocab is missing", origin);
   const Json& vocab = model["vocab"];
   vocabulary_.reserve(vocab.size());
   words_.reserve(vocab.size());
   std::string bytes;
   for (const auto& [token, value] : vocab.items()) {
-    if (!value.is_number_integer() || value.get<double>() < 0 || value.get<double>() > static_cast<double>(kMaxId))
-      fail_input("{}: model.vocab[\"{}\"] is {}, expected an id", origin, printable(token), printable(value.dump(), 40));
+    if (!value.is_number_integer() || value.get<double>() < 0 ||
+        value.get<double>() > static_cast<double>(kMaxId))
+      fail_input("{}: model.vocab[\"{}\"] is {}, expected an id", origin, printable(token),
+                 printable(value.dump(), 40));
     TokenId id = value.get<TokenId>();
     vocabulary_.emplace(token, id);
-    if (!byte_level_) words_.emplace(token, id);
-    else if (byte_level_to_bytes(token, bytes)) words_.emplace(bytes, id);
+    if (!byte_level_)
+      words_.emplace(token, id);
+    else if (byte_level_to_bytes(token, bytes))
+      words_.emplace(bytes, id);
   }
   if (model.contains("unk_token") && model["unk_token"].is_string()) {
     auto unk = vocabulary_.find(model["unk_token"].get_ref<const std::string&>());
@@ -77,14 +83,17 @@ Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_l
   if (byte_level_) {
     byte_ids_.assign(256, -1);
     for (size_t b = 0; b < 256; ++b)
-      if (auto found = vocabulary_.find(byte_level_alphabet()[b]); found != vocabulary_.end()) byte_ids_[b] = found->second;
+      if (auto found = vocabulary_.find(byte_level_alphabet()[b]); found != vocabulary_.end())
+        byte_ids_[b] = found->second;
   } else if (byte_fallback_) {
     byte_ids_.assign(256, -1);
     for (size_t b = 0; b < 256; ++b)
-      if (auto found = vocabulary_.find(fmt::format("<0x{:02X}>", b)); found != vocabulary_.end()) byte_ids_[b] = found->second;
+      if (auto found = vocabulary_.find(fmt::format("<0x{:02X}>", b)); found != vocabulary_.end())
+        byte_ids_[b] = found->second;
   }
 
-  if (!model.contains("merges") || !model["merges"].is_array()) fail_input("{}: model.merges is missing", origin);
+  if (!model.contains("merges") || !model["merges"].is_array())
+    fail_input("{}: model.merges is missing", origin);
   const Json& merges = model["merges"];
   merges_.reserve(merges.size());
   int32_t rank = 0;
@@ -94,7 +103,8 @@ Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_l
       const std::string& text = merge.get_ref<const std::string&>();
       size_t space = text.find(' ');
       if (space == text.npos || text.find(' ', space + 1) != text.npos)
-        fail_input("{}: model.merges[{}] is \"{}\", expected two tokens with a space between", origin, rank, printable(text));
+        fail_input("{}: model.merges[{}] is \"{}\", expected two tokens with a space between", origin, rank,
+                   printable(text));
       left = text.substr(0, space);
       right = text.substr(space + 1);
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
@@ -106,7 +116,8 @@ Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_l
     auto find = [&](const std::string& token) {
       auto found = vocabulary_.find(token);
       if (found == vocabulary_.end())
-        fail_input("{}: model.merges[{}] needs the token \"{}\", which is not in the vocabulary", origin, rank, printable(token));
+        fail_input("{}: model.merges[{}] needs the token \"{}\", which is not in the vocabulary", origin,
+                   rank, printable(token));
       return found->second;
     };
     TokenId a = find(left), b = find(right);

@@ -42,7 +42,8 @@ using Vocabulary = std::unordered_map<std::string, TokenId, StringHash, std::equ
 
 class Bpe {
  public:
-  /// From the "model" object of a tokenizer.json. `byte_level`: words are bytes and tokens are spelled in GPT-2's alphabet.
+  /// From the "model" object of a tokenizer.json. `byte_level`: words are bytes and tokens are spelled in
+  /// GPT-2's alphabet.
   Bpe(const Json& model, bool byte_level, const std::string& origin);
   /// Appends the ids of one word (the output of the pre-tokenizer, before the byte-level spelling).
   void encode_word(std::string_view word, std::vector<TokenId>& out) const;

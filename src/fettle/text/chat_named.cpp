@@ -21,7 +21,8 @@ std::string stripped(std::string text) {
 
 class NamedTemplate final : public ChatTemplate {
  public:
-  NamedTemplate(const TemplateSpec& spec, std::shared_ptr<const Tokenizer> tokenizer, const ChatTemplateOptions& options)
+  NamedTemplate(const TemplateSpec& spec, std::shared_ptr<const Tokenizer> tokenizer,
+                const ChatTemplateOptions& options)
       : spec_(spec), tokenizer_(std::move(tokenizer)), options_(options) {
     if (!options_.tool_format.empty()) spec_.tool_format = options_.tool_format;
     if (options_.default_system) spec_.default_system = *options_.default_system;
@@ -59,10 +60,13 @@ class NamedTemplate final : public ChatTemplate {
       if (spec_.reasoning) {
         bool keep = options_.enable_thinking != false && (!options_.mask_history || last);
         if (!keep) answer = without_thought(answer);
-        bool has_thought = answer.find(stripped(spec_.thought_begin)) != answer.npos || answer.find(stripped(spec_.thought_end)) != answer.npos;
+        bool has_thought = answer.find(stripped(spec_.thought_begin)) != answer.npos ||
+                           answer.find(stripped(spec_.thought_end)) != answer.npos;
         if (!has_thought && (!options_.mask_history || last)) {
-          if (options_.enable_thinking.value_or(false)) append_text(turn.target, spec_.thought_begin + spec_.thought_end);
-          else append_text(turn.source, spec_.thought_begin + spec_.thought_end);
+          if (options_.enable_thinking.value_or(false))
+            append_text(turn.target, spec_.thought_begin + spec_.thought_end);
+          else
+            append_text(turn.source, spec_.thought_begin + spec_.thought_end);
         }
       }
       append(turn.target, encode_answer(messages[i + 1].role, answer));
@@ -80,26 +84,37 @@ class NamedTemplate final : public ChatTemplate {
       append(ids, encode_question(conversation, i));
       if (i + 1 < messages.size()) {
         // Reasoning of earlier answers is not shown to the model again.
-        std::string answer = spec_.reasoning ? without_thought(messages[i + 1].content) : messages[i + 1].content;
+        std::string answer =
+            spec_.reasoning ? without_thought(messages[i + 1].content) : messages[i + 1].content;
         append(ids, encode_answer(messages[i + 1].role, answer));
       }
     }
-    if (spec_.reasoning && !options_.enable_thinking.value_or(false)) append_text(ids, spec_.thought_begin + spec_.thought_end);
+    if (spec_.reasoning && !options_.enable_thinking.value_or(false))
+      append_text(ids, spec_.thought_begin + spec_.thought_end);
     return ids;
   }
 
  private:
-  static void append(std::vector<TokenId>& ids, const std::vector<TokenId>& more) { ids.insert(ids.end(), more.begin(), more.end()); }
-  void append_text(std::vector<TokenId>& ids, const std::string& text) const { append(ids, tokenizer_->encode(text, false)); }
+  static void append(std::vector<TokenId>& ids, const std::vector<TokenId>& more) {
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  void append_text(std::vector<TokenId>& ids, const std::string& text) const {
+    append(ids, tokenizer_->encode(text, false));
+  }
 
   std::vector<TokenId> encode_slots(const Slots& slots, std::string_view content) const {
     std::vector<TokenId> ids;
     for (const Slot& slot : slots) {
       switch (slot.kind) {
-        case Slot::Kind::kText: append_text(ids, filled(slot.text, content)); break;
+        case Slot::Kind::kText:
+          append_text(ids, filled(slot.text, content));
+          break;
         case Slot::Kind::kToken:
-          if (std::optional<TokenId> id = tokenizer_->token_to_id(slot.text)) ids.push_back(*id);
-          else fail_usage("template {}: the tokenizer has no token {}; is this the model's template?", spec_.name, slot.text);
+          if (std::optional<TokenId> id = tokenizer_->token_to_id(slot.text))
+            ids.push_back(*id);
+          else
+            fail_usage("template {}: the tokenizer has no token {}; is this the model's template?",
+                       spec_.name, slot.text);
           break;
         case Slot::Kind::kBos:
           if (std::optional<TokenId> id = tokenizer_->bos_id()) ids.push_back(*id);
@@ -114,7 +129,8 @@ class NamedTemplate final : public ChatTemplate {
 
   std::vector<TokenId> encode_question(const Conversation& conversation, size_t i) const {
     const Message& message = conversation.messages[i];
-    if (message.role != Role::kUser && message.role != Role::kObservation) fail_input("message {} must be the user's or a tool's", i + 1);
+    if (message.role != Role::kUser && message.role != Role::kObservation)
+      fail_input("message {} must be the user's or a tool's", i + 1);
     std::vector<TokenId> ids;
     std::string content = message.content;
     if (i == 0) {
@@ -125,8 +141,10 @@ class NamedTemplate final : public ChatTemplate {
         std::tm local = options_.clock ? options_.clock() : *std::localtime(&now);
         system += describe_tools(spec_.tool_format, conversation.tools, local);
       }
-      if (!system.empty() && spec_.system_in_user) content = filled(spec_.system.front().text, system) + content;
-      else if (!system.empty()) append(ids, encode_slots(spec_.system, system));
+      if (!system.empty() && spec_.system_in_user)
+        content = filled(spec_.system.front().text, system) + content;
+      else if (!system.empty())
+        append(ids, encode_slots(spec_.system, system));
     }
     append(ids, encode_slots(message.role == Role::kUser ? spec_.user : spec_.observation, content));
     return ids;
@@ -163,10 +181,12 @@ std::vector<std::string> chat_template_names() {
   return names;
 }
 
-std::shared_ptr<const ChatTemplate> make_chat_template(std::string_view name, std::shared_ptr<const Tokenizer> tokenizer,
+std::shared_ptr<const ChatTemplate> make_chat_template(std::string_view name,
+                                                       std::shared_ptr<const Tokenizer> tokenizer,
                                                        const ChatTemplateOptions& options) {
   if (name.empty()) return make_own_template(std::move(tokenizer), options);
-  if (const TemplateSpec* spec = find_template(name)) return std::make_shared<NamedTemplate>(*spec, std::move(tokenizer), options);
+  if (const TemplateSpec* spec = find_template(name))
+    return std::make_shared<NamedTemplate>(*spec, std::move(tokenizer), options);
   std::vector<std::string> names = chat_template_names();
   std::string near = nearest(name, names);
   fail_usage("template \"{}\" is unknown{}; known: {}; leave it out to use the model's own", printable(name),

@@ -1,6 +1,7 @@
-// Where a template puts each answer is found by rendering the conversation with marks in place of the answers. What stands
-// before a mark is read, the answer itself and what the template writes behind a final answer (its end token) is learned. So
-// text that a template would drop from an answer, such as reasoning, is still trained.
+// Where a template puts each answer is found by rendering the conversation with marks in place of the
+// answers. What stands before a mark is read, the answer itself and what the template writes behind a final
+// answer (its end token) is learned. So text that a template would drop from an answer, such as reasoning, is
+// still trained.
 #include "fettle/text/chat_own.h"
 
 #include <atomic>
@@ -15,7 +16,10 @@ namespace {
 constexpr const char* kEmptyThought = "<think>\n\n</think>\n\n";
 
 std::string mark(size_t i) {
-  return fmt::format("\xE2\x9F\xAA" "answer{}\xE2\x9F\xAB", i);
+  return fmt::format(
+      "\xE2\x9F\xAA"
+      "answer{}\xE2\x9F\xAB",
+      i);
 }
 
 class OwnTemplate final : public ChatTemplate {
@@ -35,9 +39,13 @@ class OwnTemplate final : public ChatTemplate {
     std::string whole = render(marked, messages.size(), false), tail;
     size_t at = 0;
     for (size_t i = 1; i < messages.size(); i += 2) {
-      if (messages[i].role != Role::kAssistant) fail_input("the model's own template with function calls is not supported; name a template");
+      if (messages[i].role != Role::kAssistant)
+        fail_input("the model's own template with function calls is not supported; name a template");
       size_t found = whole.find(mark(i), at);
-      if (found == whole.npos) fail_input("the model's chat template does not write answer {} of the conversation; name another template", i / 2 + 1);
+      if (found == whole.npos)
+        fail_input(
+            "the model's chat template does not write answer {} of the conversation; name another template",
+            i / 2 + 1);
       std::string before = whole.substr(at, found - at);
       // The end of the previous answer was learned with it.
       if (!tail.empty() && before.starts_with(tail)) before.erase(0, tail.size());
@@ -74,24 +82,35 @@ class OwnTemplate final : public ChatTemplate {
 
   std::vector<std::string> notices() const override {
     if (!drops_reasoning_) return {};
-    return {"the model's own chat template drops the reasoning (<think>…</think>) of answers; it is kept here and trained. "
-            "To train without it, remove it from the data; to see it in history at inference, name a template such as deepseekr1"};
+    return {
+        "the model's own chat template drops the reasoning (<think>…</think>) of answers; it is kept here "
+        "and trained. "
+        "To train without it, remove it from the data; to see it in history at inference, name a template "
+        "such as deepseekr1"};
   }
 
  private:
   std::string render(const Conversation& conversation, size_t count, bool generation_prompt) const {
     OrderedJson messages = OrderedJson::array();
-    const std::string& system = !conversation.system.empty() ? conversation.system : options_.default_system ? *options_.default_system : conversation.system;
+    const std::string& system = !conversation.system.empty() ? conversation.system
+                                : options_.default_system    ? *options_.default_system
+                                                             : conversation.system;
     if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
     for (size_t i = 0; i < count; ++i) {
       const Message& message = conversation.messages[i];
-      const char* role = message.role == Role::kUser ? "user" : message.role == Role::kObservation ? "tool" : "assistant";
+      const char* role = message.role == Role::kUser          ? "user"
+                         : message.role == Role::kObservation ? "tool"
+                                                              : "assistant";
       messages.push_back({{"role", role}, {"content", message.content}});
     }
     auto token = [&](std::optional<TokenId> id) { return id ? tokenizer_->id_to_token(*id) : std::string(); };
-    OrderedJson context = {{"messages", messages}, {"add_generation_prompt", generation_prompt},
-                           {"tools", conversation.tools.empty() ? OrderedJson() : parse_ordered_json(conversation.tools, "tools")},
-                           {"bos_token", token(tokenizer_->bos_id())}, {"eos_token", token(tokenizer_->eos_id())}};
+    OrderedJson context = {
+        {"messages", messages},
+        {"add_generation_prompt", generation_prompt},
+        {"tools",
+         conversation.tools.empty() ? OrderedJson() : parse_ordered_json(conversation.tools, "tools")},
+        {"bos_token", token(tokenizer_->bos_id())},
+        {"eos_token", token(tokenizer_->eos_id())}};
     if (options_.enable_thinking == false) context["enable_thinking"] = false;
     return template_.render(jinja::Value::from_json(context), {.limits = {}, .clock = options_.clock}).text;
   }
@@ -103,7 +122,8 @@ class OwnTemplate final : public ChatTemplate {
     return found == text.npos ? "" : text.substr(found + mark(i).size());
   }
 
-  void fit_reasoning(const Conversation& conversation, size_t i, std::string& before, std::string& answer) const {
+  void fit_reasoning(const Conversation& conversation, size_t i, std::string& before,
+                     std::string& answer) const {
     if (answer.find("</think>") == answer.npos) return;
     // Templates that write an empty thought before answers without one (Qwen3) must not do so here.
     if (before.ends_with(kEmptyThought)) before.erase(before.size() - std::string_view(kEmptyThought).size());
@@ -127,9 +147,11 @@ class OwnTemplate final : public ChatTemplate {
 
 }  // namespace
 
-std::shared_ptr<const ChatTemplate> make_own_template(std::shared_ptr<const Tokenizer> tokenizer, const ChatTemplateOptions& options) {
+std::shared_ptr<const ChatTemplate> make_own_template(std::shared_ptr<const Tokenizer> tokenizer,
+                                                      const ChatTemplateOptions& options) {
   if (tokenizer->chat_template().empty())
-    fail_usage("the model has no chat template of its own; name one with template=…: {}", fmt::join(chat_template_names(), ", "));
+    fail_usage("the model has no chat template of its own; name one with template=…: {}",
+               fmt::join(chat_template_names(), ", "));
   return std::make_shared<OwnTemplate>(std::move(tokenizer), options);
 }
 

@@ -5,6 +5,7 @@
 namespace fettle {
 
 /// Error(kUsage) when the tokenizer has no chat_template.
-std::shared_ptr<const ChatTemplate> make_own_template(std::shared_ptr<const Tokenizer> tokenizer, const ChatTemplateOptions& options);
+std::shared_ptr<const ChatTemplate> make_own_template(std::shared_ptr<const Tokenizer> tokenizer,
+                                                      const ChatTemplateOptions& options);
 
 }  // namespace fettle

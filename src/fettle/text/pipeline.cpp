@@ -12,12 +12,14 @@ namespace fettle {
 namespace {
 
 std::string type_of(const Json& json, const std::string& origin, const char* stage) {
-  if (!json.is_object() || !json.contains("type") || !json["type"].is_string()) fail_input("{}: {} has no type", origin, stage);
+  if (!json.is_object() || !json.contains("type") || !json["type"].is_string())
+    fail_input("{}: {} has no type", origin, stage);
   return json["type"].get<std::string>();
 }
 
 std::string text_field(const Json& json, const char* key, const std::string& origin) {
-  if (!json.contains(key) || !json[key].is_string()) fail_input("{}: {} has no text \"{}\"", origin, printable(json.value("type", "")), key);
+  if (!json.contains(key) || !json[key].is_string())
+    fail_input("{}: {} has no text \"{}\"", origin, printable(json.value("type", "")), key);
   return json[key].get<std::string>();
 }
 
@@ -26,35 +28,42 @@ bool flag_field(const Json& json, const char* key, bool fallback) {
 }
 
 const Json& list_field(const Json& json, const char* key, const std::string& origin) {
-  if (!json.contains(key) || !json[key].is_array()) fail_input("{}: Sequence has no list \"{}\"", origin, key);
+  if (!json.contains(key) || !json[key].is_array())
+    fail_input("{}: Sequence has no list \"{}\"", origin, key);
   return json[key];
 }
 
 Regex pattern_of(const Json& json, const std::string& origin) {
   if (json.contains("pattern") && json["pattern"].is_object()) {
     const Json& pattern = json["pattern"];
-    if (pattern.contains("Regex") && pattern["Regex"].is_string()) return Regex(pattern["Regex"].get<std::string>(), origin);
-    if (pattern.contains("String") && pattern["String"].is_string()) return Regex::literal(pattern["String"].get<std::string>(), origin);
+    if (pattern.contains("Regex") && pattern["Regex"].is_string())
+      return Regex(pattern["Regex"].get<std::string>(), origin);
+    if (pattern.contains("String") && pattern["String"].is_string())
+      return Regex::literal(pattern["String"].get<std::string>(), origin);
   }
-  fail_input("{}: {} needs a pattern: {{\"Regex\"}} or {{\"String\"}}", origin, printable(json.value("type", "")));
+  fail_input("{}: {} needs a pattern: {{\"Regex\"}} or {{\"String\"}}", origin,
+             printable(json.value("type", "")));
 }
 
-std::string replace_all(const std::string& text, const Regex& regex, const std::string& content, const std::string& origin) {
+std::string replace_all(const std::string& text, const Regex& regex, const std::string& content,
+                        const std::string& origin) {
   std::string out;
   size_t at = 0;
   regex.for_each_match(text, [&](size_t begin, size_t end) {
     out.append(text, at, begin - at);
     out += content;
     at = end;
-    if (out.size() > text.size() * 16 + (size_t{64} << 20)) fail_input("{}: Replace makes a text too long", origin);
+    if (out.size() > text.size() * 16 + (size_t{64} << 20))
+      fail_input("{}: Replace makes a text too long", origin);
   });
   return out.append(text, at);
 }
 
 std::string unicode_form(const std::string& text, int options) {
   utf8proc_uint8_t* mapped = nullptr;
-  utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                                         &mapped, static_cast<utf8proc_option_t>(options | UTF8PROC_STABLE));
+  utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                         static_cast<utf8proc_ssize_t>(text.size()), &mapped,
+                                         static_cast<utf8proc_option_t>(options | UTF8PROC_STABLE));
   if (length < 0) return text;
   std::string out(reinterpret_cast<char*>(mapped), static_cast<size_t>(length));
   std::free(mapped);
@@ -62,8 +71,9 @@ std::string unicode_form(const std::string& text, int options) {
 }
 
 bool is_white_space(uint32_t c) {
-  return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 std::string strip(const std::string& text, bool left, bool right) {
@@ -83,12 +93,15 @@ std::string strip(const std::string& text, bool left, bool right) {
   return text.substr(begin, end - begin);
 }
 
-// --- pre-tokenizers ---------------------------------------------------------------------------------------------------
+// --- pre-tokenizers
+// ---------------------------------------------------------------------------------------------------
 
 enum class Behaviour { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
 Behaviour behaviour_of(const Json& json, const std::string& origin, const char* fallback) {
-  std::string name = json.contains("behavior") && json["behavior"].is_string() ? json["behavior"].get<std::string>() : fallback;
+  std::string name = json.contains("behavior") && json["behavior"].is_string()
+                         ? json["behavior"].get<std::string>()
+                         : fallback;
   if (name == "Isolated") return Behaviour::kIsolated;
   if (name == "Removed") return Behaviour::kRemoved;
   if (name == "MergedWithPrevious") return Behaviour::kMergedWithPrevious;
@@ -115,18 +128,23 @@ void split_word(const std::string& word, const Regex& regex, Behaviour behaviour
   bool previous = false;
   if (behaviour == Behaviour::kMergedWithNext) {
     for (size_t i = pieces.size(); i-- > 0;) {
-      if (pieces[i].match && !previous && !cut.empty()) cut.back().begin = pieces[i].begin;
-      else cut.push_back(pieces[i]);
+      if (pieces[i].match && !previous && !cut.empty())
+        cut.back().begin = pieces[i].begin;
+      else
+        cut.push_back(pieces[i]);
       previous = pieces[i].match;
     }
     std::reverse(cut.begin(), cut.end());
   } else {
     for (const Piece& piece : pieces) {
       if (behaviour == Behaviour::kRemoved && piece.match) continue;
-      bool joins = !cut.empty() && ((behaviour == Behaviour::kMergedWithPrevious && piece.match && !previous) ||
-                                    (behaviour == Behaviour::kContiguous && piece.match == previous));
-      if (joins) cut.back().end = piece.end;
-      else cut.push_back(piece);
+      bool joins =
+          !cut.empty() && ((behaviour == Behaviour::kMergedWithPrevious && piece.match && !previous) ||
+                           (behaviour == Behaviour::kContiguous && piece.match == previous));
+      if (joins)
+        cut.back().end = piece.end;
+      else
+        cut.push_back(piece);
       previous = piece.match;
     }
   }
@@ -141,12 +159,14 @@ PreTokenizer splitter(Regex regex, Behaviour behaviour, bool invert) {
   };
 }
 
-constexpr const char* kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr const char* kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr const char* kPunctuation = R"([\p{P}\x{21}-\x{2F}\x{3A}-\x{40}\x{5B}-\x{60}\x{7B}-\x{7E}])";
 
 PreTokenizer byte_level(const Json& json, const std::string& origin) {
   bool prefix = flag_field(json, "add_prefix_space", true), use_regex = flag_field(json, "use_regex", true);
-  PreTokenizer cut = use_regex ? splitter(Regex(kGpt2Pattern, origin), Behaviour::kIsolated, false) : PreTokenizer();
+  PreTokenizer cut =
+      use_regex ? splitter(Regex(kGpt2Pattern, origin), Behaviour::kIsolated, false) : PreTokenizer();
   return [prefix, cut](Words& words, bool first) {
     if (prefix)
       for (std::string& word : words)
@@ -167,14 +187,17 @@ PreTokenizer metaspace(const Json& json, const std::string& origin) {
       bool wanted = scheme == "always" || (scheme == "first" && first);
       if (wanted && !text.starts_with(replacement)) text = replacement + text;
       first = false;
-      if (split) split_word(text, mark, Behaviour::kMergedWithNext, false, out);
-      else out.push_back(std::move(text));
+      if (split)
+        split_word(text, mark, Behaviour::kMergedWithNext, false, out);
+      else
+        out.push_back(std::move(text));
     }
     words = std::move(out);
   };
 }
 
-// --- decoders ---------------------------------------------------------------------------------------------------------
+// --- decoders
+// ---------------------------------------------------------------------------------------------------------
 
 std::vector<std::string> decode_byte_level(std::vector<std::string> tokens) {
   std::string all, bytes;
@@ -199,8 +222,10 @@ std::vector<std::string> decode_byte_fallback(std::vector<std::string> tokens) {
   std::string run;
   auto flush = [&] {
     if (run.empty()) return;
-    if (is_valid_utf8(run)) out.push_back(run);
-    else out.insert(out.end(), run.size(), "\xEF\xBF\xBD");
+    if (is_valid_utf8(run))
+      out.push_back(run);
+    else
+      out.insert(out.end(), run.size(), "\xEF\xBF\xBD");
     run.clear();
   };
   for (std::string& token : tokens) {
@@ -223,7 +248,8 @@ Decoder strip_decoder(const Json& json, const std::string& origin) {
     if (content.empty()) return tokens;
     for (std::string& token : tokens) {
       for (int64_t i = 0; i < start && token.starts_with(content); ++i) token.erase(0, content.size());
-      for (int64_t i = 0; i < stop && token.ends_with(content); ++i) token.erase(token.size() - content.size());
+      for (int64_t i = 0; i < stop && token.ends_with(content); ++i)
+        token.erase(token.size() - content.size());
     }
     return tokens;
   };
@@ -256,7 +282,8 @@ Normalizer make_normalizer(const Json& json, const std::string& origin) {
   std::string type = type_of(json, origin, "normalizer");
   if (type == "Sequence") {
     std::vector<Normalizer> parts;
-    for (const Json& part : list_field(json, "normalizers", origin)) parts.push_back(make_normalizer(part, origin));
+    for (const Json& part : list_field(json, "normalizers", origin))
+      parts.push_back(make_normalizer(part, origin));
     return [parts](std::string text) {
       for (const Normalizer& part : parts) text = part(std::move(text));
       return text;
@@ -264,8 +291,10 @@ Normalizer make_normalizer(const Json& json, const std::string& origin) {
   }
   if (type == "NFC") return [](std::string text) { return unicode_form(text, UTF8PROC_COMPOSE); };
   if (type == "NFD") return [](std::string text) { return unicode_form(text, UTF8PROC_DECOMPOSE); };
-  if (type == "NFKC") return [](std::string text) { return unicode_form(text, UTF8PROC_COMPOSE | UTF8PROC_COMPAT); };
-  if (type == "NFKD") return [](std::string text) { return unicode_form(text, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT); };
+  if (type == "NFKC")
+    return [](std::string text) { return unicode_form(text, UTF8PROC_COMPOSE | UTF8PROC_COMPAT); };
+  if (type == "NFKD")
+    return [](std::string text) { return unicode_form(text, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT); };
   if (type == "Lowercase") {
     return [](std::string text) {
       std::string out;
@@ -299,16 +328,22 @@ PreTokenizer make_pre_tokenizer(const Json& json, const std::string& origin) {
   std::string type = type_of(json, origin, "pre_tokenizer");
   if (type == "Sequence") {
     std::vector<PreTokenizer> parts;
-    for (const Json& part : list_field(json, "pretokenizers", origin)) parts.push_back(make_pre_tokenizer(part, origin));
+    for (const Json& part : list_field(json, "pretokenizers", origin))
+      parts.push_back(make_pre_tokenizer(part, origin));
     return [parts](Words& words, bool first) {
       for (const PreTokenizer& part : parts) part(words, first);
     };
   }
   if (type == "ByteLevel") return byte_level(json, origin);
-  if (type == "Split") return splitter(pattern_of(json, origin), behaviour_of(json, origin, "Isolated"), flag_field(json, "invert", false));
+  if (type == "Split")
+    return splitter(pattern_of(json, origin), behaviour_of(json, origin, "Isolated"),
+                    flag_field(json, "invert", false));
   if (type == "Digits")
-    return splitter(Regex(R"(\p{N})", origin), flag_field(json, "individual_digits", false) ? Behaviour::kIsolated : Behaviour::kContiguous, false);
-  if (type == "Punctuation") return splitter(Regex(kPunctuation, origin), behaviour_of(json, origin, "Isolated"), false);
+    return splitter(
+        Regex(R"(\p{N})", origin),
+        flag_field(json, "individual_digits", false) ? Behaviour::kIsolated : Behaviour::kContiguous, false);
+  if (type == "Punctuation")
+    return splitter(Regex(kPunctuation, origin), behaviour_of(json, origin, "Isolated"), false);
   if (type == "Whitespace") return splitter(Regex(R"(\w+|[^\w\s]+)", origin), Behaviour::kRemoved, true);
   if (type == "WhitespaceSplit") return splitter(Regex(R"(\s)", origin), Behaviour::kRemoved, false);
   if (type == "Metaspace") return metaspace(json, origin);
@@ -382,13 +417,15 @@ SpecialFrame make_special_frame(const Json& json, const std::string& origin) {
   };
   if (type == "BertProcessing" || type == "RobertaProcessing") {
     for (const char* key : {"cls", "sep"})
-      if (!json.contains(key) || !json[key].is_array() || json[key].size() != 2) fail_input("{}: {} needs \"{}\": [token, id]", origin, type, key);
+      if (!json.contains(key) || !json[key].is_array() || json[key].size() != 2)
+        fail_input("{}: {} needs \"{}\": [token, id]", origin, type, key);
     frame.before.push_back(id_of(json["cls"][1]));
     frame.after.push_back(id_of(json["sep"][1]));
     return frame;
   }
   if (type == "TemplateProcessing") {
-    if (!json.contains("single") || !json["single"].is_array()) fail_input("{}: TemplateProcessing has no \"single\"", origin);
+    if (!json.contains("single") || !json["single"].is_array())
+      fail_input("{}: TemplateProcessing has no \"single\"", origin);
     bool behind = false;
     for (const Json& part : json["single"]) {
       if (part.contains("Sequence")) {
@@ -398,9 +435,12 @@ SpecialFrame make_special_frame(const Json& json, const std::string& origin) {
       if (!part.contains("SpecialToken") || !part["SpecialToken"].value("id", Json()).is_string())
         fail_input("{}: TemplateProcessing holds {}", origin, printable(part.dump(), 60));
       std::string name = part["SpecialToken"]["id"];
-      if (!json.contains("special_tokens") || !json["special_tokens"].contains(name) || !json["special_tokens"][name].contains("ids"))
-        fail_input("{}: TemplateProcessing names \"{}\", which special_tokens lacks", origin, printable(name));
-      for (const Json& id : json["special_tokens"][name]["ids"]) (behind ? frame.after : frame.before).push_back(id_of(id));
+      if (!json.contains("special_tokens") || !json["special_tokens"].contains(name) ||
+          !json["special_tokens"][name].contains("ids"))
+        fail_input("{}: TemplateProcessing names \"{}\", which special_tokens lacks", origin,
+                   printable(name));
+      for (const Json& id : json["special_tokens"][name]["ids"])
+        (behind ? frame.after : frame.before).push_back(id_of(id));
     }
     return frame;
   }

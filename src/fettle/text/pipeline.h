@@ -11,13 +11,14 @@
 
 namespace fettle {
 
-/// Rewrites a text before it is cut. Components: Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip.
+/// Rewrites a text before it is cut. Components: Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace,
+/// Strip.
 using Normalizer = std::function<std::string(std::string)>;
 /// Null json: the identity. Unknown components: Error(kBadInput) naming them.
 Normalizer make_normalizer(const Json& json, const std::string& origin);
 
-/// Cuts a text into words. Components: Sequence, ByteLevel, Split, Digits, Metaspace, Whitespace, WhitespaceSplit, Punctuation.
-/// The byte-level spelling itself is the model's matter: words stay UTF-8.
+/// Cuts a text into words. Components: Sequence, ByteLevel, Split, Digits, Metaspace, Whitespace,
+/// WhitespaceSplit, Punctuation. The byte-level spelling itself is the model's matter: words stay UTF-8.
 using Words = std::vector<std::string>;
 using PreTokenizer = std::function<void(Words&, bool first_piece)>;
 PreTokenizer make_pre_tokenizer(const Json& json, const std::string& origin);

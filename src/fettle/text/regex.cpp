@@ -27,11 +27,13 @@ struct Workspace {
 }  // namespace
 
 Regex::Regex(const std::string& pattern, const std::string& origin) : pattern_(pattern), origin_(origin) {
-  if (pattern.size() > 16384) fail_input("{}: regex of {} bytes, at most 16384 are accepted", origin, pattern.size());
+  if (pattern.size() > 16384)
+    fail_input("{}: regex of {} bytes, at most 16384 are accepted", origin, pattern.size());
   int code = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                       PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr);
+  pcre2_code* compiled =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr);
   if (!compiled) {
     PCRE2_UCHAR message[256];
     pcre2_get_error_message(code, message, sizeof message);
@@ -39,7 +41,8 @@ Regex::Regex(const std::string& pattern, const std::string& origin) : pattern_(p
                reinterpret_cast<const char*>(message));
   }
   pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
-  code_ = std::shared_ptr<void>(compiled, [](void* freed) { pcre2_code_free(static_cast<pcre2_code*>(freed)); });
+  code_ =
+      std::shared_ptr<void>(compiled, [](void* freed) { pcre2_code_free(static_cast<pcre2_code*>(freed)); });
 }
 
 Regex Regex::literal(const std::string& text, const std::string& origin) {
@@ -59,7 +62,8 @@ void Regex::for_each_match(std::string_view text, const std::function<void(size_
                              PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, workspace.match, workspace.context);
     if (result == PCRE2_ERROR_NOMATCH) return;
     if (result < 0)
-      fail_input("{}: regex \"{}\" takes too many steps on a text of {} bytes", origin_, printable(pattern_), text.size());
+      fail_input("{}: regex \"{}\" takes too many steps on a text of {} bytes", origin_, printable(pattern_),
+                 text.size());
     PCRE2_SIZE* ends = pcre2_get_ovector_pointer(workspace.match);
     found(ends[0], ends[1]);
     at = ends[1];

@@ -13,8 +13,8 @@ class Regex {
   Regex(const std::string& pattern, const std::string& origin);
   /// A pattern that matches `text` literally.
   static Regex literal(const std::string& text, const std::string& origin);
-  /// Calls found(begin, end) for each non-empty match from left to right. `text` must be valid UTF-8. A pattern that takes
-  /// too many steps: Error(kBadInput).
+  /// Calls found(begin, end) for each non-empty match from left to right. `text` must be valid UTF-8. A
+  /// pattern that takes too many steps: Error(kBadInput).
   void for_each_match(std::string_view text, const std::function<void(size_t, size_t)>& found) const;
 
  private:

@@ -14,7 +14,8 @@ TemplateSpec chatml_family(const char* name) {
   t.system = {"<|im_start|>system\n{{content}}<|im_end|>\n"};
   t.user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"};
   t.assistant = {"{{content}}<|im_end|>\n"};
-  t.observation = {"<|im_start|>user\n<tool_response>\n{{content}}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"};
+  t.observation = {
+      "<|im_start|>user\n<tool_response>\n{{content}}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"};
   t.tool_format = "qwen";
   t.stop_words = {"<|im_end|>"};
   t.replace_eos = true;
@@ -59,7 +60,9 @@ std::vector<TemplateSpec> make_table() {
 
   t = plain("alpaca", {"### Instruction:\n{{content}}\n\n### Response:\n"});
   t.assistant = {"{{content}}", kEos, "\n\n"};
-  t.default_system = "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n";
+  t.default_system =
+      "Below is an instruction that describes a task. Write a response that appropriately completes the "
+      "request.\n\n";
   add(t);
 
   t = plain("deepseek", {"User: {{content}}\n\nAssistant:"});
@@ -89,11 +92,14 @@ std::vector<TemplateSpec> make_table() {
   t.default_system = "You are a helpful assistant. 你是一个乐于助人的助手。";
   add(t);
 
-  t = plain("llama3", {"<|start_header_id|>user<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"});
+  t = plain("llama3", {"<|start_header_id|>user<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_id|>"
+                       "assistant<|end_header_id|>\n\n"});
   t.prefix = {kBos};
   t.system = {"<|start_header_id|>system<|end_header_id|>\n\n{{content}}<|eot_id|>"};
   t.assistant = {"{{content}}<|eot_id|>"};
-  t.observation = {"<|start_header_id|>ipython<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"};
+  t.observation = {
+      "<|start_header_id|>ipython<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_id|>assistant<|end_"
+      "header_id|>\n\n"};
   t.tool_format = "llama3";
   t.stop_words = {"<|eot_id|>", "<|eom_id|>"};
   t.replace_eos = true;
@@ -124,10 +130,12 @@ std::vector<TemplateSpec> make_table() {
   add(t);
 
   t = plain("vicuna", {"USER: {{content}} ASSISTANT:"});
-  t.default_system = "A chat between a curious user and an artificial intelligence assistant. "
-                     "The assistant gives helpful, detailed, and polite answers to the user's questions.";
+  t.default_system =
+      "A chat between a curious user and an artificial intelligence assistant. "
+      "The assistant gives helpful, detailed, and polite answers to the user's questions.";
   add(t);
-  std::sort(all.begin(), all.end(), [](const TemplateSpec& a, const TemplateSpec& b) { return a.name < b.name; });
+  std::sort(all.begin(), all.end(),
+            [](const TemplateSpec& a, const TemplateSpec& b) { return a.name < b.name; });
   return all;
 }
 

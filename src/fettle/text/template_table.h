@@ -20,18 +20,18 @@ struct TemplateSpec {
   std::string name;
   Slots prefix;
   Slots system{"{{content}}"};
-  Slots user{"{{content}}"};       ///< with the generation prompt
-  Slots assistant;                 ///< empty: content and eos (content alone under efficient_eos)
-  Slots function;                  ///< empty: as assistant
-  Slots observation;               ///< empty: as user
+  Slots user{"{{content}}"};  ///< with the generation prompt
+  Slots assistant;            ///< empty: content and eos (content alone under efficient_eos)
+  Slots function;             ///< empty: as assistant
+  Slots observation;          ///< empty: as user
   std::string tool_format = "default";
   std::string default_system;
   std::vector<std::string> stop_words;
   std::string thought_begin = "<think>\n", thought_end = "\n</think>\n\n";
   bool efficient_eos = false;
-  bool replace_eos = false;      ///< the first stop word is the eos
-  bool reasoning = false;        ///< answers may begin with a thought
-  bool system_in_user = false;   ///< the system text joins the first user message
+  bool replace_eos = false;     ///< the first stop word is the eos
+  bool reasoning = false;       ///< answers may begin with a thought
+  bool system_in_user = false;  ///< the system text joins the first user message
 };
 
 /// All templates, sorted by name.

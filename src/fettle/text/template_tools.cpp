@@ -22,7 +22,8 @@ struct Format {
 
 const OrderedJson& field(const OrderedJson& object, const char* key, const char* what) {
   if (!object.is_object() || !object.contains(key))
-    fail_input("{} has no \"{}\": {}", what, key, printable(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace)));
+    fail_input("{} has no \"{}\": {}", what, key,
+               printable(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace)));
   return object[key];
 }
 
@@ -36,7 +37,9 @@ bool is_wrapped(const OrderedJson& tool) {
   return tool.is_object() && tool.contains("type") && tool["type"] == "function";
 }
 /// The function itself.
-const OrderedJson& bare(const OrderedJson& tool) { return is_wrapped(tool) ? field(tool, "function", "a tool") : tool; }
+const OrderedJson& bare(const OrderedJson& tool) {
+  return is_wrapped(tool) ? field(tool, "function", "a tool") : tool;
+}
 /// The function as {"type": "function", "function": …}.
 OrderedJson wrapped(const OrderedJson& tool) {
   if (is_wrapped(tool)) return tool;
@@ -68,7 +71,8 @@ std::string describe_default(const OrderedJson& tools, const std::tm&) {
       if (parameter.is_object() && parameter.contains("enum") && !parameter["enum"].empty()) {
         std::string choices;
         for (const OrderedJson& choice : parameter["enum"])
-          choices += (choices.empty() ? "" : ", ") + (choice.is_string() ? choice.get<std::string>() : python_json(choice));
+          choices += (choices.empty() ? "" : ", ") +
+                     (choice.is_string() ? choice.get<std::string>() : python_json(choice));
         line += ", should be one of [" + choices + "]";
       }
       if (parameter.is_object() && parameter.contains("items") && !parameter["items"].empty())
@@ -88,7 +92,8 @@ std::string describe_default(const OrderedJson& tools, const std::tm&) {
 std::string write_default(const Calls& calls) {
   std::string out;
   for (const auto& [name, arguments] : calls)
-    out += fmt::format("{}Action: {}\nAction Input: {}", out.empty() ? "" : "\n", name, python_json(arguments));
+    out +=
+        fmt::format("{}Action: {}\nAction Input: {}", out.empty() ? "" : "\n", name, python_json(arguments));
   return out;
 }
 
@@ -99,8 +104,8 @@ std::string describe_glm4(const OrderedJson& tools, const std::tm&) {
       "你是一个名为 ChatGLM 的人工智能助手。你是基于智谱 AI 公司训练的语言模型 GLM-4 模型开发的，"
       "你的任务是针对用户的问题和要求提供适当的答复和支持。\n\n# 可用工具";
   for (const OrderedJson& tool : tools)
-    out += fmt::format("\n\n## {}\n\n{}\n在调用上述函数时，请使用 Json 格式表示调用的参数。", name_of(bare(tool)),
-                       python_json(bare(tool), 4));
+    out += fmt::format("\n\n## {}\n\n{}\n在调用上述函数时，请使用 Json 格式表示调用的参数。",
+                       name_of(bare(tool)), python_json(bare(tool), 4));
   return out;
 }
 std::string write_glm4(const Calls& calls) {
@@ -124,8 +129,10 @@ std::string value_text(const OrderedJson& value) {
 
 std::string describe_glm4_moe(const OrderedJson& tools, const std::tm&) {
   return fmt::format("\n\n{}{}", kToolsHead, tool_lines(tools)) +
-         "\n</tools>\n\nFor each function call, output the function name and arguments within the following XML "
-         "format:\n<tool_call>{function-name}\n<arg_key>{arg-key-1}</arg_key>\n<arg_value>{arg-value-1}</arg_value>"
+         "\n</tools>\n\nFor each function call, output the function name and arguments within the following "
+         "XML "
+         "format:\n<tool_call>{function-name}\n<arg_key>{arg-key-1}</arg_key>\n<arg_value>{arg-value-1}</"
+         "arg_value>"
          "\n<arg_key>{arg-key-2}</arg_key>\n<arg_value>{arg-value-2}</arg_value>\n...\n</tool_call>\n";
 }
 std::string write_glm4_moe(const Calls& calls) {
@@ -145,8 +152,10 @@ std::string describe_llama3(const OrderedJson& tools, const std::tm& now) {
   date[std::strftime(date, sizeof date - 1, "%d %b %Y", &now)] = '\0';
   std::string out = fmt::format("Cutting Knowledge Date: December 2023\nToday Date: {}\n\n", date);
   out +=
-      "You have access to the following functions. To call a function, please respond with JSON for a function call. "
-      "Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}. "
+      "You have access to the following functions. To call a function, please respond with JSON for a "
+      "function call. "
+      "Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its "
+      "value}. "
       "Do not use variables.\n\n";
   for (const OrderedJson& tool : tools) out += python_json(wrapped(tool), 4) + "\n\n";
   return out;
@@ -173,7 +182,9 @@ std::string describe_mistral(const OrderedJson& tools, const std::tm&) {
   for (const OrderedJson& tool : tools) list.push_back(wrapped(tool));
   return "[AVAILABLE_TOOLS] " + python_json(list) + "[/AVAILABLE_TOOLS]";
 }
-std::string write_mistral(const Calls& calls) { return python_json(call_objects(calls, "arguments")); }
+std::string write_mistral(const Calls& calls) {
+  return python_json(call_objects(calls, "arguments"));
+}
 
 // ---- qwen, ling
 
@@ -201,7 +212,8 @@ std::string describe_minimax1(const OrderedJson& tools, const std::tm&) {
   std::string text;
   for (const OrderedJson& tool : tools) text += python_json(bare(tool)) + "\n";
   return "You are provided with these tools:\n<tools>\n" + text +
-         "</tools>\n\nIf you need to call tools, please respond with <tool_calls></tool_calls> XML tags, and provide "
+         "</tools>\n\nIf you need to call tools, please respond with <tool_calls></tool_calls> XML tags, and "
+         "provide "
          "tool-name and json-object of arguments, following the format below:\n<tool_calls>\n{\"name\": "
          "<tool-name-1>, \"arguments\": <args-json-object-1>}\n...\n</tool_calls>";
 }
@@ -214,13 +226,17 @@ std::string write_minimax1(const Calls& calls) {
 // ---- seed_oss
 
 std::string describe_seed(const OrderedJson& tools, const std::tm&) {
-  return "system\nYou are Doubao, a helpful AI assistant. You may call one or more functions to assist with the user "
-         "query.Tool List:\nYou are authorized to use the following tools (described in JSON Schema format). Before "
-         "performing any task, you must decide how to call them based on the descriptions and parameters of these "
+  return "system\nYou are Doubao, a helpful AI assistant. You may call one or more functions to assist with "
+         "the user "
+         "query.Tool List:\nYou are authorized to use the following tools (described in JSON Schema format). "
+         "Before "
+         "performing any task, you must decide how to call them based on the descriptions and parameters of "
+         "these "
          "tools.\n" +
          python_json(tools) +
          "\n工具调用请遵循如下格式:\n<seed:tool_call>\n<function=example_function_name>\n"
-         "<parameter=example_parameter_1>value_1</parameter>\n<parameter=example_parameter_2>This is the value for "
+         "<parameter=example_parameter_1>value_1</parameter>\n<parameter=example_parameter_2>This is the "
+         "value for "
          "the second parameter\nthat can span\nmultiple lines</parameter>\n</function>\n</seed:tool_call>\n";
 }
 std::string write_seed(const Calls& calls) {
@@ -246,8 +262,8 @@ const Format& find_format(std::string_view name) {
   for (const Format& format : kFormats)
     if (format.name == name) return format;
   std::vector<std::string> names = tool_format_names();
-  fail_usage("unknown tool_format \"{}\"; did you mean \"{}\"? known: {}", name, nearest(std::string(name), names),
-             fmt::join(names, ", "));
+  fail_usage("unknown tool_format \"{}\"; did you mean \"{}\"? known: {}", name,
+             nearest(std::string(name), names), fmt::join(names, ", "));
 }
 
 }  // namespace
@@ -268,7 +284,8 @@ std::vector<std::string> tool_format_names() {
 std::string describe_tools(std::string_view format, std::string_view tools, const std::tm& now) {
   const Format& chosen = find_format(format);
   OrderedJson list = parse_ordered_json(tools, "the tools of a conversation");
-  if (!list.is_array()) fail_input("the tools of a conversation must be a JSON list, found {}", printable(tools));
+  if (!list.is_array())
+    fail_input("the tools of a conversation must be a JSON list, found {}", printable(tools));
   return list.empty() ? "" : chosen.describe(list, now);
 }
 

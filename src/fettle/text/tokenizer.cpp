@@ -29,7 +29,9 @@ class JsonTokenizer final : public Tokenizer {
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(tokens_.size()); }
   std::optional<TokenId> token_to_id(std::string_view token) const override;
-  std::string id_to_token(TokenId id) const override { return known(id) ? tokens_[static_cast<size_t>(id)] : ""; }
+  std::string id_to_token(TokenId id) const override {
+    return known(id) ? tokens_[static_cast<size_t>(id)] : "";
+  }
   bool is_special(TokenId id) const override { return special_.contains(id); }
   std::optional<TokenId> bos_id() const override { return named(config_.bos_token); }
   std::optional<TokenId> eos_id() const override { return named(config_.eos_token); }
@@ -43,7 +45,9 @@ class JsonTokenizer final : public Tokenizer {
   void encode_piece(std::string_view piece, bool first, std::vector<TokenId>& out) const;
   void encode_word(const std::string& word, std::vector<TokenId>& out) const;
   bool known(TokenId id) const { return id >= 0 && static_cast<size_t>(id) < tokens_.size(); }
-  std::optional<TokenId> named(const std::string& token) const { return token.empty() ? std::nullopt : token_to_id(token); }
+  std::optional<TokenId> named(const std::string& token) const {
+    return token.empty() ? std::nullopt : token_to_id(token);
+  }
 
   TokenizerConfig config_;
   std::unique_ptr<Bpe> model_;
@@ -63,7 +67,8 @@ JsonTokenizer::JsonTokenizer(const fs::path& path, TokenizerConfig config) : con
   serial_ = next_serial++;
   std::string origin = path.string();
   Json json = parse_json(read_file(path, kMaxFile), origin);
-  if (!json.is_object() || !json.contains("model") || !json["model"].is_object()) fail_input("{}: model is missing", origin);
+  if (!json.is_object() || !json.contains("model") || !json["model"].is_object())
+    fail_input("{}: model is missing", origin);
   auto part = [&](const char* key) -> const Json& {
     static const Json null;
     return json.contains(key) ? json[key] : null;
@@ -71,7 +76,8 @@ JsonTokenizer::JsonTokenizer(const fs::path& path, TokenizerConfig config) : con
   const Json& model = json["model"];
   std::string type = model.value("type", model.contains("merges") ? "BPE" : "?");
   if (type != "BPE") fail_input("{}: model type {} is not supported, expected BPE", origin, printable(type));
-  bool byte_level = uses_byte_level(part("pre_tokenizer")) || (part("pre_tokenizer").is_null() && uses_byte_level(part("decoder")));
+  bool byte_level = uses_byte_level(part("pre_tokenizer")) ||
+                    (part("pre_tokenizer").is_null() && uses_byte_level(part("decoder")));
   model_ = std::make_unique<Bpe>(model, byte_level, origin);
   normalizer_ = make_normalizer(part("normalizer"), origin + ": normalizer");
   pre_tokenizer_ = make_pre_tokenizer(part("pre_tokenizer"), origin + ": pre_tokenizer");
@@ -82,7 +88,9 @@ JsonTokenizer::JsonTokenizer(const fs::path& path, TokenizerConfig config) : con
   tokens_.resize(static_cast<size_t>(largest + 1));
   for (const auto& [token, id] : model_->vocabulary()) {
     std::string& slot = tokens_[static_cast<size_t>(id)];
-    if (!slot.empty()) fail_input("{}: model.vocab gives id {} to \"{}\" and \"{}\"", origin, id, printable(slot), printable(token));
+    if (!slot.empty())
+      fail_input("{}: model.vocab gives id {} to \"{}\" and \"{}\"", origin, id, printable(slot),
+                 printable(token));
     slot = token;
   }
   read_added_tokens(part("added_tokens"), origin);
@@ -92,17 +100,25 @@ void JsonTokenizer::read_added_tokens(const Json& json, const std::string& origi
   if (json.is_null()) return;
   if (!json.is_array()) fail_input("{}: added_tokens must be a list", origin);
   for (const Json& entry : json) {
-    if (!entry.is_object() || !entry.value("content", Json()).is_string() || !entry.value("id", Json()).is_number_integer())
+    if (!entry.is_object() || !entry.value("content", Json()).is_string() ||
+        !entry.value("id", Json()).is_number_integer())
       fail_input("{}: added_tokens holds {}, expected id and content", origin, printable(entry.dump(), 60));
-    AddedToken token{.id = entry["id"].get<TokenId>(), .content = entry["content"], .special = entry.value("special", false),
-                     .normalized = entry.value("normalized", !entry.value("special", false)), .single_word = entry.value("single_word", false),
-                     .lstrip = entry.value("lstrip", false), .rstrip = entry.value("rstrip", false)};
+    AddedToken token{.id = entry["id"].get<TokenId>(),
+                     .content = entry["content"],
+                     .special = entry.value("special", false),
+                     .normalized = entry.value("normalized", !entry.value("special", false)),
+                     .single_word = entry.value("single_word", false),
+                     .lstrip = entry.value("lstrip", false),
+                     .rstrip = entry.value("rstrip", false)};
     int64_t id = entry["id"].get<int64_t>();
-    if (id < 0 || id > (1 << 28)) fail_input("{}: added token \"{}\" has the impossible id {}", origin, printable(token.content), id);
+    if (id < 0 || id > (1 << 28))
+      fail_input("{}: added token \"{}\" has the impossible id {}", origin, printable(token.content), id);
     if (token.content.empty() || token.content.size() > 65536)
       fail_input("{}: added token {} is empty or longer than 65536 bytes", origin, id);
     if (static_cast<size_t>(id) >= tokens_.size()) {
-      if (static_cast<size_t>(id) > tokens_.size() + 1'000'000) fail_input("{}: added token \"{}\" has id {}, far beyond the vocabulary", origin, printable(token.content), id);
+      if (static_cast<size_t>(id) > tokens_.size() + 1'000'000)
+        fail_input("{}: added token \"{}\" has id {}, far beyond the vocabulary", origin,
+                   printable(token.content), id);
       tokens_.resize(static_cast<size_t>(id) + 1);
     }
     tokens_[static_cast<size_t>(id)] = token.content;
@@ -165,10 +181,12 @@ std::vector<TokenId> JsonTokenizer::encode(std::string_view text, bool add_speci
   const SpecialFrame& frame = frame_;
   std::optional<TokenId> bos, eos;
   if (add_special_tokens) {
-    // Llama's tokenizer classes build their post-processor from add_bos_token and add_eos_token; where the file already
-    // does the same, nothing is added twice.
-    if (config_.add_bos_token.has_value()) bos = *config_.add_bos_token ? bos_id() : std::nullopt;
-    else if (!frame.before.empty()) ids = frame.before;
+    // Llama's tokenizer classes build their post-processor from add_bos_token and add_eos_token; where the
+    // file already does the same, nothing is added twice.
+    if (config_.add_bos_token.has_value())
+      bos = *config_.add_bos_token ? bos_id() : std::nullopt;
+    else if (!frame.before.empty())
+      ids = frame.before;
     if (bos) ids.push_back(*bos);
   }
   bool first = true;
@@ -207,7 +225,8 @@ std::string JsonTokenizer::decode(std::span<const TokenId> ids, bool skip_specia
 
 std::optional<TokenId> JsonTokenizer::token_to_id(std::string_view token) const {
   if (auto found = added_ids_.find(token); found != added_ids_.end()) return found->second;
-  if (auto found = model_->vocabulary().find(token); found != model_->vocabulary().end()) return found->second;
+  if (auto found = model_->vocabulary().find(token); found != model_->vocabulary().end())
+    return found->second;
   return std::nullopt;
 }
 
@@ -221,7 +240,9 @@ std::string JsonTokenizer::chat_template(std::string_view name) const {
 std::shared_ptr<const Tokenizer> load_tokenizer(const fs::path& folder) {
   fs::path file = folder / "tokenizer.json";
   if (!fs::exists(file))
-    fail_input("{}: no tokenizer.json; give a model folder that has one (save it with tokenizer.save_pretrained)", folder.string());
+    fail_input(
+        "{}: no tokenizer.json; give a model folder that has one (save it with tokenizer.save_pretrained)",
+        folder.string());
   return std::make_shared<JsonTokenizer>(file, read_tokenizer_config(folder));
 }
 
@@ -234,8 +255,8 @@ StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool sk
 
 std::string StreamDecoder::push(TokenId id) {
   ids_.push_back(id);
-  // Decoding the run since the last complete character twice, with and without the new token, gives exactly the text that it
-  // adds, whatever the decoder does at the start of a sequence.
+  // Decoding the run since the last complete character twice, with and without the new token, gives exactly
+  // the text that it adds, whatever the decoder does at the start of a sequence.
   std::span<const TokenId> run(ids_.data() + prefix_, ids_.size() - prefix_);
   std::string before = tokenizer_->decode(run.first(read_ - prefix_), skip_special_tokens_);
   std::string after = tokenizer_->decode(run, skip_special_tokens_);

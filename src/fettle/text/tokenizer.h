@@ -13,7 +13,8 @@ namespace fettle {
 
 using TokenId = int32_t;
 
-/// A tokenizer read from a model folder. Immutable after loading; every method may be called from several threads.
+/// A tokenizer read from a model folder. Immutable after loading; every method may be called from several
+/// threads.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -36,14 +37,15 @@ class Tokenizer {
   virtual std::optional<TokenId> eos_id() const = 0;
   virtual std::optional<TokenId> pad_id() const = 0;
   virtual std::optional<TokenId> unk_id() const = 0;
-  /// The model's own chat template (Jinja): chat_template.jinja, else tokenizer_config.json; of a list of named
-  /// templates the one called `name` ("default" by default). Empty when there is none.
+  /// The model's own chat template (Jinja): chat_template.jinja, else tokenizer_config.json; of a list of
+  /// named templates the one called `name` ("default" by default). Empty when there is none.
   virtual std::string chat_template(std::string_view name = "default") const = 0;
   /// Files of the folder that belong to the tokenizer; they are copied beside adapters and merged models.
   virtual std::vector<std::filesystem::path> files() const = 0;
 };
 
-/// Reads the tokenizer of a model folder: tokenizer.json with a BPE model. Error(kBadInput) naming the file and the field.
+/// Reads the tokenizer of a model folder: tokenizer.json with a BPE model. Error(kBadInput) naming the file
+/// and the field.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder);
 
 /// A tokenizer.json alone, without the flags and names of tokenizer_config.json.

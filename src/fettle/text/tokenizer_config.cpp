@@ -16,15 +16,23 @@ std::string token_text(const Json& json, const char* key) {
   if (!json.contains(key)) return "";
   const Json& value = json[key];
   if (value.is_string()) return value.get<std::string>();
-  if (value.is_object() && value.value("content", Json()).is_string()) return value["content"].get<std::string>();
+  if (value.is_object() && value.value("content", Json()).is_string())
+    return value["content"].get<std::string>();
   return "";
 }
 
 }  // namespace
 
 TokenizerConfig read_tokenizer_config(const fs::path& folder) {
-  constexpr std::array<const char*, 10> kFiles = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                                  "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt",
+  constexpr std::array<const char*, 10> kFiles = {"tokenizer.json",
+                                                  "tokenizer_config.json",
+                                                  "special_tokens_map.json",
+                                                  "added_tokens.json",
+                                                  "tokenizer.model",
+                                                  "spiece.model",
+                                                  "vocab.json",
+                                                  "merges.txt",
+                                                  "vocab.txt",
                                                   "chat_template.jinja"};
   TokenizerConfig config;
   for (const char* name : kFiles)
@@ -43,21 +51,27 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder) {
   config.eos_token = token("eos_token");
   config.pad_token = token("pad_token");
   config.unk_token = token("unk_token");
-  std::string type = json.value("tokenizer_class", Json()).is_string() ? json["tokenizer_class"].get<std::string>() : "";
+  std::string type =
+      json.value("tokenizer_class", Json()).is_string() ? json["tokenizer_class"].get<std::string>() : "";
   if (type == "LlamaTokenizer" || type == "LlamaTokenizerFast" || type == "CodeLlamaTokenizerFast") {
-    if (json.contains("add_bos_token") && json["add_bos_token"].is_boolean()) config.add_bos_token = json["add_bos_token"].get<bool>();
-    if (json.contains("add_eos_token") && json["add_eos_token"].is_boolean()) config.add_eos_token = json["add_eos_token"].get<bool>();
+    if (json.contains("add_bos_token") && json["add_bos_token"].is_boolean())
+      config.add_bos_token = json["add_bos_token"].get<bool>();
+    if (json.contains("add_eos_token") && json["add_eos_token"].is_boolean())
+      config.add_eos_token = json["add_eos_token"].get<bool>();
   }
   if (json.contains("chat_template")) {
     const Json& chat = json["chat_template"];
-    if (chat.is_string()) config.chat_templates["default"] = chat.get<std::string>();
+    if (chat.is_string())
+      config.chat_templates["default"] = chat.get<std::string>();
     else if (chat.is_array())
       for (const Json& entry : chat)
-        if (entry.is_object() && entry.value("name", Json()).is_string() && entry.value("template", Json()).is_string())
+        if (entry.is_object() && entry.value("name", Json()).is_string() &&
+            entry.value("template", Json()).is_string())
           config.chat_templates[entry["name"].get<std::string>()] = entry["template"].get<std::string>();
   }
   // A file of its own wins over the configuration, as in Transformers.
-  if (fs::exists(folder / "chat_template.jinja")) config.chat_templates["default"] = read_file(folder / "chat_template.jinja", 1 << 20);
+  if (fs::exists(folder / "chat_template.jinja"))
+    config.chat_templates["default"] = read_file(folder / "chat_template.jinja", 1 << 20);
   return config;
 }
 

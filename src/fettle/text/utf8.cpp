@@ -5,8 +5,8 @@
 namespace fettle {
 namespace {
 
-// Length of the longest prefix at text[at] that could still become a character; 1 when not even the first byte could.
-// `complete` says that it is a whole character.
+// Length of the longest prefix at text[at] that could still become a character; 1 when not even the first
+// byte could. `complete` says that it is a whole character.
 int well_formed_prefix(std::string_view text, size_t at, bool& complete, uint32_t& code) {
   complete = false;
   unsigned char lead = text[at];
@@ -16,8 +16,11 @@ int well_formed_prefix(std::string_view text, size_t at, bool& complete, uint32_
     return 1;
   }
   int length;
-  unsigned char low = 0x80, high = 0xBF;  // range of the second byte: no overlong forms, surrogates or values above U+10FFFF
-  if (lead >= 0xC2 && lead <= 0xDF) length = 2, code = lead & 0x1F;
+  unsigned char low = 0x80,
+                high =
+                    0xBF;  // range of the second byte: no overlong forms, surrogates or values above U+10FFFF
+  if (lead >= 0xC2 && lead <= 0xDF)
+    length = 2, code = lead & 0x1F;
   else if (lead >= 0xE0 && lead <= 0xEF) {
     length = 3, code = lead & 0x0F;
     if (lead == 0xE0) low = 0xA0;
@@ -74,8 +77,10 @@ std::string utf8_lossy(std::string_view bytes) {
     bool complete;
     uint32_t code = 0;
     size_t length = static_cast<size_t>(well_formed_prefix(bytes, i, complete, code));
-    if (complete) out.append(bytes, i, length);
-    else out += "\xEF\xBF\xBD";
+    if (complete)
+      out.append(bytes, i, length);
+    else
+      out += "\xEF\xBF\xBD";
     i += length;
   }
   return out;
@@ -96,7 +101,8 @@ const std::array<std::string, 256>& byte_level_alphabet() {
     std::array<std::string, 256> out;
     uint32_t next = 256;
     for (uint32_t byte = 0; byte < 256; ++byte) {
-      bool printable = (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
+      bool printable =
+          (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
       append_utf8(out[byte], printable ? byte : next++);
     }
     return out;

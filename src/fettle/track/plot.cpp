@@ -18,8 +18,12 @@ struct Color {
   double r, g, b;
 };
 // The colours of matplotlib's default cycle.
-constexpr std::array<Color, 6> kColors = {{{0.122, 0.467, 0.706}, {1.0, 0.498, 0.055}, {0.173, 0.627, 0.173},
-                                           {0.839, 0.153, 0.157}, {0.580, 0.404, 0.741}, {0.549, 0.337, 0.294}}};
+constexpr std::array<Color, 6> kColors = {{{0.122, 0.467, 0.706},
+                                           {1.0, 0.498, 0.055},
+                                           {0.173, 0.627, 0.173},
+                                           {0.839, 0.153, 0.157},
+                                           {0.580, 0.404, 0.741},
+                                           {0.549, 0.337, 0.294}}};
 
 struct Range {
   double low = std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
@@ -48,7 +52,8 @@ std::vector<double> ticks(const Range& range, int wanted, bool whole) {
     }
   if (whole) step = std::max(1.0, step);
   std::vector<double> out;
-  for (double t = std::ceil(range.low / step) * step; t <= range.high + step * 1e-9; t += step) out.push_back(std::abs(t) < step * 1e-9 ? 0 : t);
+  for (double t = std::ceil(range.low / step) * step; t <= range.high + step * 1e-9; t += step)
+    out.push_back(std::abs(t) < step * 1e-9 ? 0 : t);
   return out;
 }
 
@@ -60,7 +65,8 @@ class Canvas {
  public:
   Canvas(const Chart& chart)
       : chart_(chart),
-        surface_(cairo_image_surface_create(CAIRO_FORMAT_RGB24, chart.width * 2, chart.height * 2), cairo_surface_destroy),
+        surface_(cairo_image_surface_create(CAIRO_FORMAT_RGB24, chart.width * 2, chart.height * 2),
+                 cairo_surface_destroy),
         context_(cairo_create(surface_.get()), cairo_destroy) {
     cairo_scale(cr(), 2, 2);
     color({1, 1, 1});
@@ -151,8 +157,10 @@ class Canvas {
         pen_down = false;
         continue;
       }
-      if (pen_down) cairo_line_to(cr(), px(series.x[i]), py(series.y[i]));
-      else cairo_move_to(cr(), px(series.x[i]), py(series.y[i]));
+      if (pen_down)
+        cairo_line_to(cr(), px(series.x[i]), py(series.y[i]));
+      else
+        cairo_move_to(cr(), px(series.x[i]), py(series.y[i]));
       pen_down = true;
       ++run;
     }
@@ -214,7 +222,8 @@ class Canvas {
 }  // namespace
 
 void draw_chart(const Chart& chart, const std::filesystem::path& png) {
-  for (const Series& series : chart.series) FETTLE_CHECK(series.x.size() == series.y.size(), "series {} is uneven", series.name);
+  for (const Series& series : chart.series)
+    FETTLE_CHECK(series.x.size() == series.y.size(), "series {} is uneven", series.name);
   Canvas canvas(chart);
   canvas.draw();
   canvas.save(png);
@@ -223,13 +232,18 @@ void draw_chart(const Chart& chart, const std::filesystem::path& png) {
 std::vector<double> smooth(const std::vector<double>& values) {
   std::vector<double> out;
   double weight = 1.8 * (1.0 / (1.0 + std::exp(-0.05 * static_cast<double>(values.size()))) - 0.5);
-  for (double value : values) out.push_back(out.empty() ? value : weight * out.back() + (1.0 - weight) * value);
+  for (double value : values)
+    out.push_back(out.empty() ? value : weight * out.back() + (1.0 - weight) * value);
   return out;
 }
 
-void plot_loss(const std::filesystem::path& folder, const std::vector<double>& steps, const std::vector<double>& losses) {
-  draw_chart({.title = "Training loss", .x_label = "step", .y_label = "loss",
-              .series = {{.name = "as logged", .x = steps, .y = losses, .faint = true}, {.name = "smoothed", .x = steps, .y = smooth(losses)}}},
+void plot_loss(const std::filesystem::path& folder, const std::vector<double>& steps,
+               const std::vector<double>& losses) {
+  draw_chart({.title = "Training loss",
+              .x_label = "step",
+              .y_label = "loss",
+              .series = {{.name = "as logged", .x = steps, .y = losses, .faint = true},
+                         {.name = "smoothed", .x = steps, .y = smooth(losses)}}},
              folder / "training_loss.png");
 }
 

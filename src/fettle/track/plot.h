@@ -8,8 +8,8 @@ namespace fettle {
 
 struct Series {
   std::string name;
-  std::vector<double> x, y;   ///< NaN in y leaves a gap
-  bool faint = false;         ///< drawn thin and pale, behind the others
+  std::vector<double> x, y;  ///< NaN in y leaves a gap
+  bool faint = false;        ///< drawn thin and pale, behind the others
 };
 
 struct Chart {
@@ -21,12 +21,13 @@ struct Chart {
 /// Error(kResources) when the file cannot be written. The picture is whole or absent.
 void draw_chart(const Chart& chart, const std::filesystem::path& png);
 
-/// LLaMA-Factory's smoothing (extras/ploting.py): an exponential mean whose weight 1.8 (1 / (1 + e^(-0.05 n)) - 0.5) grows
-/// with the number of points n.
+/// LLaMA-Factory's smoothing (extras/ploting.py): an exponential mean whose weight 1.8 (1 / (1 + e^(-0.05 n))
+/// - 0.5) grows with the number of points n.
 std::vector<double> smooth(const std::vector<double>& values);
 
 /// training_loss.png in `folder`: the loss as logged, faint, and smoothed.
-void plot_loss(const std::filesystem::path& folder, const std::vector<double>& steps, const std::vector<double>& losses);
+void plot_loss(const std::filesystem::path& folder, const std::vector<double>& steps,
+               const std::vector<double>& losses);
 
 /// One line of block characters that shows how values went, at most `columns` wide; "" without values.
 std::string sparkline(const std::vector<double>& values, int columns);

@@ -19,25 +19,27 @@ std::string clock_text(double seconds) {
   return days == 0 ? time : fmt::format("{} day{}, {}", days, days == 1 ? "" : "s", time);
 }
 
-
 }  // namespace
 
-TrainerLog::TrainerLog(const fs::path& path) : path_(path), file_(std::fopen(path.c_str(), "we"), std::fclose) {
+TrainerLog::TrainerLog(const fs::path& path)
+    : path_(path), file_(std::fopen(path.c_str(), "we"), std::fclose) {
   if (!file_) fail_resources("{}: cannot create: {}", path.string(), std::strerror(errno));
 }
 
 void TrainerLog::write(const TrainerLogLine& line) {
-  double done = static_cast<double>(line.current_steps), remaining = static_cast<double>(line.total_steps - line.current_steps);
-  OrderedJson json = {{"current_steps", line.current_steps},
-                      {"total_steps", line.total_steps},
-                      {"loss", line.loss},
-                      {"lr", line.lr},
-                      {"epoch", line.epoch},
-                      {"percentage", std::round(done / static_cast<double>(line.total_steps) * 10000.0) / 100.0},
-                      {"elapsed_time", clock_text(line.elapsed_seconds)},
-                      {"remaining_time", clock_text(done > 0 ? line.elapsed_seconds / done * remaining : 0)},
-                      {"throughput", std::round(line.throughput * 100.0) / 100.0},
-                      {"total_tokens", line.total_tokens}};
+  double done = static_cast<double>(line.current_steps),
+         remaining = static_cast<double>(line.total_steps - line.current_steps);
+  OrderedJson json = {
+      {"current_steps", line.current_steps},
+      {"total_steps", line.total_steps},
+      {"loss", line.loss},
+      {"lr", line.lr},
+      {"epoch", line.epoch},
+      {"percentage", std::round(done / static_cast<double>(line.total_steps) * 10000.0) / 100.0},
+      {"elapsed_time", clock_text(line.elapsed_seconds)},
+      {"remaining_time", clock_text(done > 0 ? line.elapsed_seconds / done * remaining : 0)},
+      {"throughput", std::round(line.throughput * 100.0) / 100.0},
+      {"total_tokens", line.total_tokens}};
   std::string text = json.dump() + "\n";
   // A log that cannot be written must not end the training; the run's own output says the same.
   if (std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size()) std::fflush(file_.get());
@@ -67,7 +69,8 @@ void TrainerState::write(const fs::path& path) const {
   write_file_atomically(path, json.dump(2) + "\n");
 }
 
-void write_results(const fs::path& folder, const std::string& split, const std::map<std::string, double>& metrics) {
+void write_results(const fs::path& folder, const std::string& split,
+                   const std::map<std::string, double>& metrics) {
   Json results = Json::object(), all = Json::object();
   for (const auto& [name, value] : metrics) results[name] = value;
   fs::path merged = folder / "all_results.json";

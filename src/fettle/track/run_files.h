@@ -1,4 +1,5 @@
-// Files that a run leaves for people and for other tools: trainer_log.jsonl, trainer_state.json, train_results.json.
+// Files that a run leaves for people and for other tools: trainer_log.jsonl, trainer_state.json,
+// train_results.json.
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -17,7 +18,7 @@ struct TrainerLogLine {
   int64_t current_steps = 0, total_steps = 0;
   double loss = 0, lr = 0, epoch = 0;
   double elapsed_seconds = 0;
-  double throughput = 0;      ///< tokens a second since the start
+  double throughput = 0;  ///< tokens a second since the start
   int64_t total_tokens = 0;
 };
 
@@ -37,11 +38,12 @@ struct TrainerState {
   int64_t global_step = 0, max_steps = 0, num_train_epochs = 0;
   double epoch = 0, total_flos = 0;
   int64_t logging_steps = 500, save_steps = 500, train_batch_size = 0, num_input_tokens_seen = 0;
-  Json log_history;           ///< a list of objects
+  Json log_history;  ///< a list of objects
   void write(const std::filesystem::path& path) const;
 };
 
 /// <split>_results.json, and the same figures merged into all_results.json.
-void write_results(const std::filesystem::path& folder, const std::string& split, const std::map<std::string, double>& metrics);
+void write_results(const std::filesystem::path& folder, const std::string& split,
+                   const std::map<std::string, double>& metrics);
 
 }  // namespace fettle

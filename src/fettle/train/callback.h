@@ -10,12 +10,12 @@ namespace fettle {
 struct LogRecord {
   int64_t step = 0, total_steps = 0;
   double epoch = 0;
-  double loss = 0;                    ///< mean of the steps' losses since the last event
-  std::optional<double> grad_norm;    ///< before clipping; absent when clipping is off
-  double learning_rate = 0;           ///< used by this step
+  double loss = 0;                  ///< mean of the steps' losses since the last event
+  std::optional<double> grad_norm;  ///< before clipping; absent when clipping is off
+  double learning_rate = 0;         ///< used by this step
   double elapsed_seconds = 0;
-  int64_t tokens = 0;                 ///< input tokens since the start
-  double tokens_per_second = 0;       ///< since the last event
+  int64_t tokens = 0;            ///< input tokens since the start
+  double tokens_per_second = 0;  ///< since the last event
 };
 
 struct StepInfo {
@@ -30,12 +30,12 @@ struct StepInfo {
 struct TrainSummary {
   int64_t steps = 0;
   double epoch = 0;
-  double train_loss = 0;    ///< mean over all steps
+  double train_loss = 0;  ///< mean over all steps
   double runtime_seconds = 0;
-  int64_t samples = 0;      ///< examples seen
+  int64_t samples = 0;  ///< examples seen
   int64_t tokens = 0;
-  double total_flos = 0;    ///< 6 * tokens * parameters without embeddings, as Trainer estimates it
-  bool stopped = false;     ///< ended on request before the last step
+  double total_flos = 0;  ///< 6 * tokens * parameters without embeddings, as Trainer estimates it
+  bool stopped = false;   ///< ended on request before the last step
 };
 
 class Callback {

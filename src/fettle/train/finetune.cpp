@@ -35,17 +35,23 @@ TrainArguments train_arguments(const Config& c, DType compute) {
   a.lr_scheduler_type = c.get<std::string>("lr_scheduler_type");
   Json options = c.object("lr_scheduler_kwargs");
   if (!options.is_null()) a.lr_scheduler_kwargs = std::make_shared<Json>(options);
-  a.adamw = {.beta1 = c.get<double>("adam_beta1"), .beta2 = c.get<double>("adam_beta2"), .epsilon = c.get<double>("adam_epsilon"),
+  a.adamw = {.beta1 = c.get<double>("adam_beta1"),
+             .beta2 = c.get<double>("adam_beta2"),
+             .epsilon = c.get<double>("adam_epsilon"),
              .weight_decay = c.get<double>("weight_decay")};
   a.max_grad_norm = c.get<double>("max_grad_norm");
   a.seed = static_cast<uint64_t>(c.get<int64_t>("seed"));
-  a.data_seed = static_cast<uint64_t>(c.get<std::optional<int64_t>>("data_seed").value_or(c.get<int64_t>("seed")));
-  a.shuffle = !c.get<bool>("disable_shuffling") && c.get<std::string>("train_sampling_strategy") != "sequential";
+  a.data_seed =
+      static_cast<uint64_t>(c.get<std::optional<int64_t>>("data_seed").value_or(c.get<int64_t>("seed")));
+  a.shuffle =
+      !c.get<bool>("disable_shuffling") && c.get<std::string>("train_sampling_strategy") != "sequential";
   a.gradient_checkpointing = c.get<bool>("gradient_checkpointing");
   a.compute = compute;
   a.logging_first_step = c.get<bool>("logging_first_step");
   std::string save = c.get<std::string>("save_strategy");
-  a.save_strategy = save == "no" ? TrainArguments::Save::kNo : save == "epoch" ? TrainArguments::Save::kEpoch : TrainArguments::Save::kSteps;
+  a.save_strategy = save == "no"      ? TrainArguments::Save::kNo
+                    : save == "epoch" ? TrainArguments::Save::kEpoch
+                                      : TrainArguments::Save::kSteps;
   return a;
 }
 
@@ -67,9 +73,12 @@ LoraConfig lora_config(const Config& c, CausalLM& model) {
   lora.base_model_name_or_path = c.get<std::string>("model_name_or_path");
   std::vector<std::string> targets = c.get<std::vector<std::string>>("lora_target");
   if (targets.size() == 1 && targets[0] == "all") targets = all_linear_suffixes(model);
-  if (targets.size() == 1 && targets[0].find_first_of("*\\[(|^$+?") != std::string::npos) lora.targets.pattern = targets[0];
-  else if (targets.size() == 1 && targets[0] == "all-linear") lora.targets.modules = all_linear_suffixes(model);
-  else lora.targets.modules = targets;
+  if (targets.size() == 1 && targets[0].find_first_of("*\\[(|^$+?") != std::string::npos)
+    lora.targets.pattern = targets[0];
+  else if (targets.size() == 1 && targets[0] == "all-linear")
+    lora.targets.modules = all_linear_suffixes(model);
+  else
+    lora.targets.modules = targets;
   return lora;
 }
 
@@ -77,7 +86,8 @@ LoraConfig lora_config(const Config& c, CausalLM& model) {
 class FineTuning {
  public:
   FineTuning(const Config& config, bool dry_run) : config_(config), dry_run_(dry_run) {
-    for (const char* name : {"model_name_or_path", "dataset", "output_dir"}) config.require(name, "fettle train");
+    for (const char* name : {"model_name_or_path", "dataset", "output_dir"})
+      config.require(name, "fettle train");
     base_ = config.get<std::string>("model_name_or_path");
     output_ = config.get<std::string>("output_dir");
     stage_ = config.get<std::string>("stage");
@@ -94,8 +104,12 @@ class FineTuning {
     prepare_trainables();
     arguments_ = train_arguments(config_, compute_);
     resolve_steps(config_, arguments_, static_cast<int64_t>(data_.examples.size()));
-    make_schedule({.type = arguments_.lr_scheduler_type, .learning_rate = arguments_.learning_rate, .warmup_steps = 0, .total_steps = 1,
-                   .options = arguments_.lr_scheduler_kwargs});  // a bad schedule is refused before anything is printed
+    make_schedule(
+        {.type = arguments_.lr_scheduler_type,
+         .learning_rate = arguments_.learning_rate,
+         .warmup_steps = 0,
+         .total_steps = 1,
+         .options = arguments_.lr_scheduler_kwargs});  // a bad schedule is refused before anything is printed
     plan_ = plan_training(arguments_, static_cast<int64_t>(data_.examples.size()));
     say_plan();
     say_sample();
@@ -108,17 +122,21 @@ class FineTuning {
 
  private:
   void check_output() const {
-    if (fs::exists(output_) && !fs::is_directory(output_)) fail_usage("output_dir {}: is a file, expected a folder", output_.string());
+    if (fs::exists(output_) && !fs::is_directory(output_))
+      fail_usage("output_dir {}: is a file, expected a folder", output_.string());
     std::error_code ignored;
-    if (fs::exists(output_) && fs::equivalent(base_, output_, ignored)) fail_usage("output_dir {} is the base model's own folder; name another one", output_.string());
+    if (fs::exists(output_) && fs::equivalent(base_, output_, ignored))
+      fail_usage("output_dir {} is the base model's own folder; name another one", output_.string());
     bool used = false;
     if (fs::is_directory(output_))
       for (const fs::directory_entry& entry : fs::directory_iterator(output_)) {
         std::string name = entry.path().filename().string();
-        used = used || name.starts_with("checkpoint-") || name == "adapter_model.safetensors" || name == "model.safetensors" || name == "trainer_log.jsonl";
+        used = used || name.starts_with("checkpoint-") || name == "adapter_model.safetensors" ||
+               name == "model.safetensors" || name == "trainer_log.jsonl";
       }
     if (used && !config_.get<bool>("overwrite_output_dir"))
-      fail_usage("output_dir {}: holds an earlier run; name another folder or set overwrite_output_dir=true", output_.string());
+      fail_usage("output_dir {}: holds an earlier run; name another folder or set overwrite_output_dir=true",
+                 output_.string());
   }
 
   void read_data(const ModelConfig& model_config) {
@@ -126,8 +144,10 @@ class FineTuning {
     if (has_tokenizer) {
       tokenizer_ = load_tokenizer(base_);
       if (tokenizer_->vocab_size() > model_config.vocab_size)
-        fail_input("{}: the tokenizer has {} tokens but the model's vocab_size is {}; is this the model's own tokenizer?", base_.string(),
-                   tokenizer_->vocab_size(), model_config.vocab_size);
+        fail_input(
+            "{}: the tokenizer has {} tokens but the model's vocab_size is {}; is this the model's own "
+            "tokenizer?",
+            base_.string(), tokenizer_->vocab_size(), model_config.vocab_size);
     }
     std::string name = config_.get<Text>("template").value_or("");
     if (tokenizer_ && stage_ == "sft" && (!name.empty() || !tokenizer_->chat_template().empty())) {
@@ -165,13 +185,19 @@ class FineTuning {
     std::vector<std::string> notes;
     if (config_.get<bool>("train_from_scratch")) {
       model_ = build_model(read_model_config(base_));
-      initialise_weights(*model_, static_cast<uint64_t>(config_.get<int64_t>("seed")), full_ ? DType::kF32 : compute_);
+      initialise_weights(*model_, static_cast<uint64_t>(config_.get<int64_t>("seed")),
+                         full_ ? DType::kF32 : compute_);
       return;
     }
     Progress progress("load", "B");
-    model_ = load_model(base_, {.compute = compute_, .trainable_base = full_, .progress = [&](uint64_t done, uint64_t total) {
-                                  progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
-                                }}, notes);
+    model_ = load_model(base_,
+                        {.compute = compute_,
+                         .trainable_base = full_,
+                         .progress =
+                             [&](uint64_t done, uint64_t total) {
+                               progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
+                             }},
+                        notes);
     progress.finish();
     for (const std::string& note : notes) warn("{}", note);
   }
@@ -179,7 +205,9 @@ class FineTuning {
   void prepare_trainables() {
     if (full_) {
       if (config_.get<std::optional<std::vector<std::string>>>("adapter_name_or_path"))
-        fail_usage("adapter_name_or_path: full fine-tuning trains the base; merge the adapter first with fettle export");
+        fail_usage(
+            "adapter_name_or_path: full fine-tuning trains the base; merge the adapter first with fettle "
+            "export");
       for (Parameter* parameter : model_->parameters()) {
         parameter->trainable = true;
         trainables_.push_back(parameter);
@@ -187,13 +215,17 @@ class FineTuning {
       return;
     }
     uint64_t seed = static_cast<uint64_t>(config_.get<int64_t>("seed"));
-    std::vector<std::string> existing = config_.get<std::optional<std::vector<std::string>>>("adapter_name_or_path").value_or(std::vector<std::string>());
+    std::vector<std::string> existing =
+        config_.get<std::optional<std::vector<std::string>>>("adapter_name_or_path")
+            .value_or(std::vector<std::string>());
     bool fresh = config_.get<bool>("create_new_adapter") || existing.empty();
-    // As LLaMA-Factory: of several adapters all but the last become part of the base; the last one is trained on.
+    // As LLaMA-Factory: of several adapters all but the last become part of the base; the last one is trained
+    // on.
     for (const std::string& folder : existing) adapters_.push_back(LoraAdapter::load(*model_, folder));
     if (fresh) adapters_.push_back(LoraAdapter::create(*model_, lora_config(config_, *model_), seed));
     if (adapters_.size() > 1)
-      warn("the adapter to be trained is an addition to {}; both are needed at inference", fmt::format("{}", fmt::join(existing, ", ")));
+      warn("the adapter to be trained is an addition to {}; both are needed at inference",
+           fmt::format("{}", fmt::join(existing, ", ")));
     LoraAdapter& adapter = *adapters_.back();
     adapter.set_base_model(base_.string());
     adapter.set_dropout(config_.get<double>("lora_dropout"));
@@ -206,7 +238,9 @@ class FineTuning {
     for (const Example& example : data_.examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
     std::sort(lengths.begin(), lengths.end(), std::greater<>());
     int64_t tokens = 0;
-    for (size_t i = 0; i < lengths.size() && static_cast<int64_t>(i) < arguments_.per_device_train_batch_size; ++i) tokens += lengths[i];
+    for (size_t i = 0; i < lengths.size() && static_cast<int64_t>(i) < arguments_.per_device_train_batch_size;
+         ++i)
+      tokens += lengths[i];
     return tokens;
   }
 
@@ -220,25 +254,38 @@ class FineTuning {
       tokens += static_cast<int64_t>(example.ids.size());
       labels += example.labelled();
     }
-    MemoryPlan memory = plan_memory(*model_, trainables_, largest_batch_tokens(), compute_, arguments_.gradient_checkpointing);
+    MemoryPlan memory = plan_memory(*model_, trainables_, largest_batch_tokens(), compute_,
+                                    arguments_.gradient_checkpointing);
     Table table({});
     auto row = [&](const std::string& name, const std::string& value) { table.add_row({name, value}); };
-    row("model", fmt::format("{} ({}, {})", base_.string(), model_->config().architecture, dtype_name(compute_)));
-    row("method", full_ ? "full fine-tuning" : fmt::format("LoRA, r {}, alpha {}", adapters_.back()->config().r, adapters_.back()->config().lora_alpha));
-    row("parameters", fmt::format("trainable params: {} || all params: {} || trainable%: {:.4f}", format_count(trainable), format_count(total),
+    row("model",
+        fmt::format("{} ({}, {})", base_.string(), model_->config().architecture, dtype_name(compute_)));
+    row("method", full_ ? "full fine-tuning"
+                        : fmt::format("LoRA, r {}, alpha {}", adapters_.back()->config().r,
+                                      adapters_.back()->config().lora_alpha));
+    row("parameters", fmt::format("trainable params: {} || all params: {} || trainable%: {:.4f}",
+                                  format_count(trainable), format_count(total),
                                   100.0 * static_cast<double>(trainable) / static_cast<double>(total)));
-    row("data", fmt::format("{} examples, {} tokens, {} trained", format_count(plan_.examples), format_count(tokens), format_count(labels)));
-    row("steps", fmt::format("{} ({} an epoch, batch {} x {} accumulated, {} warm-up)", format_count(plan_.total_steps), plan_.updates_per_epoch,
-                             arguments_.per_device_train_batch_size, arguments_.gradient_accumulation_steps, plan_.warmup_steps));
-    row("memory", fmt::format("{} predicted peak: weights {}, trained {}, activations {}, head {}", format_bytes(memory.total()), format_bytes(memory.weights),
-                              format_bytes(memory.trainable + memory.gradients + memory.optimizer), format_bytes(memory.activations), format_bytes(memory.head)));
+    row("data", fmt::format("{} examples, {} tokens, {} trained", format_count(plan_.examples),
+                            format_count(tokens), format_count(labels)));
+    row("steps", fmt::format("{} ({} an epoch, batch {} x {} accumulated, {} warm-up)",
+                             format_count(plan_.total_steps), plan_.updates_per_epoch,
+                             arguments_.per_device_train_batch_size, arguments_.gradient_accumulation_steps,
+                             plan_.warmup_steps));
+    row("memory", fmt::format("{} predicted peak: weights {}, trained {}, activations {}, head {}",
+                              format_bytes(memory.total()), format_bytes(memory.weights),
+                              format_bytes(memory.trainable + memory.gradients + memory.optimizer),
+                              format_bytes(memory.activations), format_bytes(memory.head)));
     row("output", output_.string());
     say_line("");
     say_line(table.text());
     uint64_t available = memory_info().available;
     if (available > 0 && memory.total() > available)
-      warn("the predicted peak of {} exceeds the {} that are free; lower per_device_train_batch_size or cutoff_len{}", format_bytes(memory.total()),
-           format_bytes(available), arguments_.gradient_checkpointing ? "" : ", or set gradient_checkpointing=true");
+      warn(
+          "the predicted peak of {} exceeds the {} that are free; lower per_device_train_batch_size or "
+          "cutoff_len{}",
+          format_bytes(memory.total()), format_bytes(available),
+          arguments_.gradient_checkpointing ? "" : ", or set gradient_checkpointing=true");
   }
 
   void say_sample() const {
@@ -253,7 +300,8 @@ class FineTuning {
     }
     adapters_.back()->save(folder);
     if (tokenizer_)
-      for (const fs::path& file : tokenizer_->files()) fs::copy_file(file, folder / file.filename(), fs::copy_options::overwrite_existing);
+      for (const fs::path& file : tokenizer_->files())
+        fs::copy_file(file, folder / file.filename(), fs::copy_options::overwrite_existing);
   }
 
   void train() {
@@ -263,18 +311,22 @@ class FineTuning {
     if (config_.get<bool>("overwrite_output_dir")) remove_earlier_run();
     ProgressCallback bar(plan_.total_steps);
     FilesCallback files(output_, arguments_, plan_, config_.get<bool>("plot_loss"));
-    CheckpointCallback checkpoints(output_, [this](const fs::path& folder) { save_weights(folder); }, files,
-                                   config_.get<std::optional<int64_t>>("save_total_limit").value_or(0));
+    CheckpointCallback checkpoints(
+        output_, [this](const fs::path& folder) { save_weights(folder); }, files,
+        config_.get<std::optional<int64_t>>("save_total_limit").value_or(0));
     StopSignal stop;
     HostMemory::instance().reset_peaks();
-    Trainer trainer(*model_, cpu_backend(), single_process(), trainables_, data_.examples, arguments_, {&bar, &files, &checkpoints});
+    Trainer trainer(*model_, cpu_backend(), single_process(), trainables_, data_.examples, arguments_,
+                    {&bar, &files, &checkpoints});
     TrainSummary summary = trainer.run();
     save_weights(output_);
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
     say_result(summary, files);
     if (summary.stopped)
-      throw Error(ExitCode::kResumable, fmt::format("stopped at step {} of {} on request; the weights so far are in {}. Go on from them with adapter_name_or_path={}",
-                                                    summary.steps, plan_.total_steps, output_.string(), output_.string()));
+      throw Error(ExitCode::kResumable,
+                  fmt::format("stopped at step {} of {} on request; the weights so far are in {}. Go on from "
+                              "them with adapter_name_or_path={}",
+                              summary.steps, plan_.total_steps, output_.string(), output_.string()));
   }
 
   void remove_earlier_run() const {
@@ -286,10 +338,13 @@ class FineTuning {
 
   void say_result(const TrainSummary& summary, const FilesCallback& files) const {
     say_line("");
-    say("train_loss {:.4f} after {} steps in {}, {:.0f} tokens/s, peak memory {} ({} resident)", summary.train_loss, summary.steps,
-        format_duration(summary.runtime_seconds), static_cast<double>(summary.tokens) / std::max(summary.runtime_seconds, 1e-9),
+    say("train_loss {:.4f} after {} steps in {}, {:.0f} tokens/s, peak memory {} ({} resident)",
+        summary.train_loss, summary.steps, format_duration(summary.runtime_seconds),
+        static_cast<double>(summary.tokens) / std::max(summary.runtime_seconds, 1e-9),
         format_bytes(HostMemory::instance().report().total.peak), format_bytes(peak_resident_bytes()));
-    if (files.losses().size() > 1) say("loss  {:.3f} {} {:.3f}", files.losses().front(), sparkline(files.losses(), 50), files.losses().back());
+    if (files.losses().size() > 1)
+      say("loss  {:.3f} {} {:.3f}", files.losses().front(), sparkline(files.losses(), 50),
+          files.losses().back());
     say_line("");
     if (full_) {
       say("Model:    {}", output_.string());
@@ -297,7 +352,8 @@ class FineTuning {
     } else {
       say("Adapter:  {}", output_.string());
       say("Talk:     fettle chat --model {} --adapter {}", base_.string(), output_.string());
-      say("Merge:    fettle export model_name_or_path={} adapter_name_or_path={} export_dir={}-merged", base_.string(), output_.string(), output_.string());
+      say("Merge:    fettle export model_name_or_path={} adapter_name_or_path={} export_dir={}-merged",
+          base_.string(), output_.string(), output_.string());
     }
     say("Log:      {}", (output_ / "trainer_log.jsonl").string());
     if (config_.get<bool>("plot_loss")) say("Plot:     {}", (output_ / "training_loss.png").string());

@@ -4,8 +4,9 @@
 
 namespace fettle {
 
-/// Reads model, tokenizer and data, says what it will do, trains and writes the output folder. With `dry_run` it stops
-/// before the first step and writes nothing. A run that was asked to stop ends with Error(kResumable) after saving.
+/// Reads model, tokenizer and data, says what it will do, trains and writes the output folder. With `dry_run`
+/// it stops before the first step and writes nothing. A run that was asked to stop ends with
+/// Error(kResumable) after saving.
 void run_finetuning(const Config& config, bool dry_run);
 
 }  // namespace fettle

@@ -10,7 +10,8 @@ namespace fettle {
 bool decays(const std::string& name) {
   std::string lower = name;
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (lower.find("bias") != lower.npos || lower.find("layernorm") != lower.npos || lower.find("rmsnorm") != lower.npos)
+  if (lower.find("bias") != lower.npos || lower.find("layernorm") != lower.npos ||
+      lower.find("rmsnorm") != lower.npos)
     return false;
   // (?:^|\.)norm(?:$|\.) and _norm(?:$|\.)
   for (size_t at = lower.find("norm"); at != lower.npos; at = lower.find("norm", at + 1)) {
@@ -24,8 +25,8 @@ bool decays(const std::string& name) {
 AdamW::AdamW(Backend& backend, std::vector<Parameter*> parameters, AdamWOptions options)
     : backend_(backend), parameters_(std::move(parameters)), states_(parameters_.size()), options_(options) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    FETTLE_CHECK(parameters_[i]->value.dtype() == DType::kF32, "{} is {}, trainable weights are f32", parameters_[i]->name,
-                 dtype_name(parameters_[i]->value.dtype()));
+    FETTLE_CHECK(parameters_[i]->value.dtype() == DType::kF32, "{} is {}, trainable weights are f32",
+                 parameters_[i]->name, dtype_name(parameters_[i]->value.dtype()));
     states_[i].m = Tensor::zeros(parameters_[i]->shape, DType::kF32, MemoryKind::kOptimizer);
     states_[i].v = Tensor::zeros(parameters_[i]->shape, DType::kF32, MemoryKind::kOptimizer);
     parameters_[i]->gradient_buffer();
@@ -37,10 +38,13 @@ void AdamW::step(double learning_rate, double grad_scale) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& parameter = *parameters_[i];
     State& state = states_[i];
-    AdamWArgs args{.learning_rate = static_cast<float>(learning_rate), .beta1 = static_cast<float>(options_.beta1),
-                   .beta2 = static_cast<float>(options_.beta2), .epsilon = static_cast<float>(options_.epsilon),
+    AdamWArgs args{.learning_rate = static_cast<float>(learning_rate),
+                   .beta1 = static_cast<float>(options_.beta1),
+                   .beta2 = static_cast<float>(options_.beta2),
+                   .epsilon = static_cast<float>(options_.epsilon),
                    .weight_decay = static_cast<float>(decays(parameter.name) ? options_.weight_decay : 0.0),
-                   .step = steps_, .grad_scale = static_cast<float>(grad_scale)};
+                   .step = steps_,
+                   .grad_scale = static_cast<float>(grad_scale)};
     backend_.adamw(parameter.value, parameter.gradient, state.m, state.v, args);
   }
 }

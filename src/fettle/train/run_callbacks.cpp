@@ -30,46 +30,79 @@ ProgressOptions bar(int64_t total) {
 ProgressCallback::ProgressCallback(int64_t total_steps) : progress_(bar(total_steps)) {}
 
 void ProgressCallback::on_step_end(const StepInfo& info) {
-  progress_.update(info.step, fmt::format("loss {:.4f}  lr {:.2e}  {:.0f} tokens/s", info.loss, info.learning_rate,
-                                          static_cast<double>(info.tokens) / std::max(info.elapsed_seconds, 1e-9)));
+  progress_.update(info.step,
+                   fmt::format("loss {:.4f}  lr {:.2e}  {:.0f} tokens/s", info.loss, info.learning_rate,
+                               static_cast<double>(info.tokens) / std::max(info.elapsed_seconds, 1e-9)));
 }
 void ProgressCallback::on_train_end(const TrainSummary&) {
   progress_.finish();
 }
 
-FilesCallback::FilesCallback(fs::path folder, const TrainArguments& arguments, const TrainPlan& plan, bool plot)
-    : folder_(std::move(folder)), arguments_(arguments), plan_(plan), plot_(plot), log_(folder_ / "trainer_log.jsonl"), history_(Json::array()) {}
+FilesCallback::FilesCallback(fs::path folder, const TrainArguments& arguments, const TrainPlan& plan,
+                             bool plot)
+    : folder_(std::move(folder)),
+      arguments_(arguments),
+      plan_(plan),
+      plot_(plot),
+      log_(folder_ / "trainer_log.jsonl"),
+      history_(Json::array()) {}
 
 void FilesCallback::on_log(const LogRecord& r) {
-  Json entry = {{"epoch", rounded4(r.epoch)}, {"learning_rate", r.learning_rate}, {"loss", rounded4(r.loss)}, {"step", r.step}};
+  Json entry = {{"epoch", rounded4(r.epoch)},
+                {"learning_rate", r.learning_rate},
+                {"loss", rounded4(r.loss)},
+                {"step", r.step}};
   if (r.grad_norm) entry["grad_norm"] = *r.grad_norm;
   history_.push_back(std::move(entry));
   steps_.push_back(static_cast<double>(r.step));
   losses_.push_back(r.loss);
-  log_.write({.current_steps = r.step, .total_steps = r.total_steps, .loss = rounded4(r.loss), .lr = r.learning_rate, .epoch = rounded4(r.epoch),
-              .elapsed_seconds = r.elapsed_seconds, .throughput = static_cast<double>(r.tokens) / std::max(r.elapsed_seconds, 1e-9),
+  log_.write({.current_steps = r.step,
+              .total_steps = r.total_steps,
+              .loss = rounded4(r.loss),
+              .lr = r.learning_rate,
+              .epoch = rounded4(r.epoch),
+              .elapsed_seconds = r.elapsed_seconds,
+              .throughput = static_cast<double>(r.tokens) / std::max(r.elapsed_seconds, 1e-9),
               .total_tokens = r.tokens});
 }
 
 void FilesCallback::write_state(const fs::path& folder, const StepInfo& info) {
-  TrainerState state{.global_step = info.step, .max_steps = plan_.total_steps, .num_train_epochs = plan_.epochs, .epoch = info.epoch,
-                     .logging_steps = arguments_.logging_steps, .save_steps = arguments_.save_steps,
-                     .train_batch_size = arguments_.per_device_train_batch_size, .num_input_tokens_seen = info.tokens, .log_history = history_};
+  TrainerState state{.global_step = info.step,
+                     .max_steps = plan_.total_steps,
+                     .num_train_epochs = plan_.epochs,
+                     .epoch = info.epoch,
+                     .logging_steps = arguments_.logging_steps,
+                     .save_steps = arguments_.save_steps,
+                     .train_batch_size = arguments_.per_device_train_batch_size,
+                     .num_input_tokens_seen = info.tokens,
+                     .log_history = history_};
   state.write(folder / "trainer_state.json");
 }
 
 void FilesCallback::on_train_end(const TrainSummary& s) {
-  double samples = static_cast<double>(s.samples) / std::max(s.runtime_seconds, 1e-9), steps = static_cast<double>(s.steps) / std::max(s.runtime_seconds, 1e-9);
-  std::map<std::string, double> metrics = {{"epoch", s.epoch}, {"total_flos", s.total_flos}, {"train_loss", s.train_loss},
-                                           {"train_runtime", rounded4(s.runtime_seconds)}, {"train_samples_per_second", std::round(samples * 1e3) / 1e3},
-                                           {"train_steps_per_second", std::round(steps * 1e3) / 1e3},
-                                           {"effective_tokens_per_sec", static_cast<double>(s.tokens) / std::max(s.runtime_seconds, 1e-9)}};
+  double samples = static_cast<double>(s.samples) / std::max(s.runtime_seconds, 1e-9),
+         steps = static_cast<double>(s.steps) / std::max(s.runtime_seconds, 1e-9);
+  std::map<std::string, double> metrics = {
+      {"epoch", s.epoch},
+      {"total_flos", s.total_flos},
+      {"train_loss", s.train_loss},
+      {"train_runtime", rounded4(s.runtime_seconds)},
+      {"train_samples_per_second", std::round(samples * 1e3) / 1e3},
+      {"train_steps_per_second", std::round(steps * 1e3) / 1e3},
+      {"effective_tokens_per_sec", static_cast<double>(s.tokens) / std::max(s.runtime_seconds, 1e-9)}};
   Json last = metrics;
   last["step"] = s.steps;
   history_.push_back(last);
-  TrainerState state{.global_step = s.steps, .max_steps = plan_.total_steps, .num_train_epochs = plan_.epochs, .epoch = s.epoch,
-                     .total_flos = s.total_flos, .logging_steps = arguments_.logging_steps, .save_steps = arguments_.save_steps,
-                     .train_batch_size = arguments_.per_device_train_batch_size, .num_input_tokens_seen = s.tokens, .log_history = history_};
+  TrainerState state{.global_step = s.steps,
+                     .max_steps = plan_.total_steps,
+                     .num_train_epochs = plan_.epochs,
+                     .epoch = s.epoch,
+                     .total_flos = s.total_flos,
+                     .logging_steps = arguments_.logging_steps,
+                     .save_steps = arguments_.save_steps,
+                     .train_batch_size = arguments_.per_device_train_batch_size,
+                     .num_input_tokens_seen = s.tokens,
+                     .log_history = history_};
   state.write(folder_ / "trainer_state.json");
   write_results(folder_, "train", metrics);
   if (plot_ && !losses_.empty()) plot_loss(folder_, steps_, losses_);

@@ -21,10 +21,12 @@ class ProgressCallback final : public Callback {
   Progress progress_;
 };
 
-/// trainer_log.jsonl as the run goes; trainer_state.json, train_results.json and training_loss.png at the end.
+/// trainer_log.jsonl as the run goes; trainer_state.json, train_results.json and training_loss.png at the
+/// end.
 class FilesCallback final : public Callback {
  public:
-  FilesCallback(std::filesystem::path folder, const TrainArguments& arguments, const TrainPlan& plan, bool plot);
+  FilesCallback(std::filesystem::path folder, const TrainArguments& arguments, const TrainPlan& plan,
+                bool plot);
   void on_log(const LogRecord& record) override;
   void on_train_end(const TrainSummary& summary) override;
   /// trainer_state.json as it stands, for a checkpoint.
@@ -41,7 +43,8 @@ class FilesCallback final : public Callback {
   std::vector<double> steps_, losses_;
 };
 
-/// checkpoint-N folders with the weights, whole or absent; at most `limit` are kept (0: all), the oldest go first.
+/// checkpoint-N folders with the weights, whole or absent; at most `limit` are kept (0: all), the oldest go
+/// first.
 class CheckpointCallback final : public Callback {
  public:
   using Save = std::function<void(const std::filesystem::path&)>;

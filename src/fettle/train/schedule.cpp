@@ -15,13 +15,15 @@ using std::numbers::pi;
 // Reads lr_scheduler_kwargs and refuses keys that the schedule does not know.
 class Options {
  public:
-  Options(const ScheduleSpec& spec, std::set<std::string> known) : spec_(spec), json_(spec.options ? *spec.options : Json::object()) {
+  Options(const ScheduleSpec& spec, std::set<std::string> known)
+      : spec_(spec), json_(spec.options ? *spec.options : Json::object()) {
     if (json_.is_null()) json_ = Json::object();
     if (!json_.is_object()) fail_usage("lr_scheduler_kwargs must be a mapping");
     for (const auto& [key, value] : json_.items())
       if (!known.contains(key))
-        fail_usage("lr_scheduler_kwargs: {} does not know \"{}\"{}", spec.type, printable(key),
-                   known.empty() ? "; it has no options" : fmt::format("; it knows {}", fmt::join(known, ", ")));
+        fail_usage(
+            "lr_scheduler_kwargs: {} does not know \"{}\"{}", spec.type, printable(key),
+            known.empty() ? "; it has no options" : fmt::format("; it knows {}", fmt::join(known, ", ")));
   }
   bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
   double number(const char* key, double fallback) const {
@@ -57,7 +59,8 @@ Schedule with_warmup(int64_t warmup, std::function<double(double)> after) {
 double minimum_rate(const Options& options, const ScheduleSpec& spec) {
   if (options.has("min_lr") == options.has("min_lr_rate"))
     fail_usage("lr_scheduler_type {} needs one of lr_scheduler_kwargs min_lr and min_lr_rate", spec.type);
-  return options.has("min_lr") ? options.required("min_lr") / spec.learning_rate : options.required("min_lr_rate");
+  return options.has("min_lr") ? options.required("min_lr") / spec.learning_rate
+                               : options.required("min_lr_rate");
 }
 
 double shape(const std::string& type, double progress, bool rising) {
@@ -68,16 +71,19 @@ double shape(const std::string& type, double progress, bool rising) {
 }
 
 Schedule warmup_stable_decay(const ScheduleSpec& spec) {
-  Options o(spec, {"num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"});
+  Options o(spec, {"num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio",
+                   "num_cycles"});
   std::set<std::string> types = {"linear", "cosine", "1-sqrt"};
-  std::string warm = o.choice("warmup_type", "linear", types), decay_type = o.choice("decay_type", "cosine", types);
+  std::string warm = o.choice("warmup_type", "linear", types),
+              decay_type = o.choice("decay_type", "cosine", types);
   double low = o.number("min_lr_ratio", 0), cycles = o.number("num_cycles", 0.5);
   int64_t warmup = spec.warmup_steps;
   // LLaMA-Factory's defaults when neither is given: a third stable, the rest decay.
   int64_t rest = spec.total_steps - warmup;
-  int64_t stable = static_cast<int64_t>(o.number("num_stable_steps", o.has("num_decay_steps")
-                                                                         ? static_cast<double>(rest) - o.number("num_decay_steps", 0)
-                                                                         : static_cast<double>(rest / 3)));
+  int64_t stable = static_cast<int64_t>(
+      o.number("num_stable_steps", o.has("num_decay_steps")
+                                       ? static_cast<double>(rest) - o.number("num_decay_steps", 0)
+                                       : static_cast<double>(rest / 3)));
   int64_t decay = static_cast<int64_t>(o.number("num_decay_steps", static_cast<double>(rest - stable)));
   return [=](int64_t step) {
     if (step < warmup) {
@@ -86,8 +92,10 @@ Schedule warmup_stable_decay(const ScheduleSpec& spec) {
     }
     if (step < warmup + stable) return 1.0;
     if (step < warmup + stable + decay) {
-      double p = static_cast<double>(step - warmup - stable) / static_cast<double>(std::max<int64_t>(1, decay));
-      double f = decay_type == "cosine" ? 0.5 * (1.0 + std::cos(pi * cycles * 2.0 * p)) : shape(decay_type, p, false);
+      double p =
+          static_cast<double>(step - warmup - stable) / static_cast<double>(std::max<int64_t>(1, decay));
+      double f = decay_type == "cosine" ? 0.5 * (1.0 + std::cos(pi * cycles * 2.0 * p))
+                                        : shape(decay_type, p, false);
       return std::max(0.0, f * (1.0 - low) + low);
     }
     return low;
@@ -119,8 +127,17 @@ int64_t warmup_steps(int64_t steps, double ratio, int64_t total) {
 }
 
 std::vector<std::string> schedule_names() {
-  return {"linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
-          "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "exponential"};
+  return {"linear",
+          "cosine",
+          "cosine_with_restarts",
+          "polynomial",
+          "constant",
+          "constant_with_warmup",
+          "inverse_sqrt",
+          "cosine_with_min_lr",
+          "cosine_warmup_with_min_lr",
+          "warmup_stable_decay",
+          "exponential"};
 }
 
 Schedule make_schedule(const ScheduleSpec& spec) {
@@ -146,7 +163,8 @@ Schedule make_schedule(const ScheduleSpec& spec) {
   if (spec.type == "polynomial") {
     Options o(spec, {"lr_end", "power"});
     double end = o.number("lr_end", 1e-7), power = o.number("power", 1), lr = spec.learning_rate;
-    if (end >= lr) fail_usage("lr_scheduler_type polynomial: lr_end {} must be below learning_rate {}", end, lr);
+    if (end >= lr)
+      fail_usage("lr_scheduler_type polynomial: lr_end {} must be below learning_rate {}", end, lr);
     return with_warmup(spec.warmup_steps, [=](double s) {
       if (s > total) return end / lr;
       return ((lr - end) * std::pow(1.0 - (s - warmup) / (total - warmup), power) + end) / lr;
@@ -162,7 +180,8 @@ Schedule make_schedule(const ScheduleSpec& spec) {
   }
   if (spec.type == "inverse_sqrt") {
     double timescale = Options(spec, {"timescale"}).number("timescale", warmup > 0 ? warmup : 10000);
-    return with_warmup(spec.warmup_steps, [=](double s) { return 1.0 / std::sqrt((s + timescale - warmup) / timescale); });
+    return with_warmup(spec.warmup_steps,
+                       [=](double s) { return 1.0 / std::sqrt((s + timescale - warmup) / timescale); });
   }
   if (spec.type == "cosine_with_min_lr") {
     Options o(spec, {"num_cycles", "min_lr", "min_lr_rate"});

@@ -12,7 +12,7 @@ namespace fettle {
 
 /// Everything a schedule depends on.
 struct ScheduleSpec {
-  std::string type = "linear";   ///< lr_scheduler_type
+  std::string type = "linear";  ///< lr_scheduler_type
   double learning_rate = 5e-5;
   int64_t warmup_steps = 0;
   int64_t total_steps = 1;

@@ -13,8 +13,11 @@ namespace fettle {
 namespace {
 
 ScheduleSpec schedule_spec(const TrainArguments& a, const TrainPlan& plan) {
-  return {.type = a.lr_scheduler_type, .learning_rate = a.learning_rate, .warmup_steps = plan.warmup_steps,
-          .total_steps = plan.total_steps, .options = a.lr_scheduler_kwargs};
+  return {.type = a.lr_scheduler_type,
+          .learning_rate = a.learning_rate,
+          .warmup_steps = plan.warmup_steps,
+          .total_steps = plan.total_steps,
+          .options = a.lr_scheduler_kwargs};
 }
 
 ModelInput model_input(const PackedBatch& batch) {
@@ -39,18 +42,22 @@ double total_flos(const CausalLM& model, int64_t tokens) {
 TrainPlan plan_training(const TrainArguments& a, int64_t examples) {
   TrainPlan plan;
   plan.examples = examples;
-  plan.micro_batches_per_epoch = (examples + a.per_device_train_batch_size - 1) / a.per_device_train_batch_size;
+  plan.micro_batches_per_epoch =
+      (examples + a.per_device_train_batch_size - 1) / a.per_device_train_batch_size;
   int64_t accumulation = a.gradient_accumulation_steps;
-  plan.updates_per_epoch = std::max<int64_t>(1, (plan.micro_batches_per_epoch + accumulation - 1) / accumulation);
+  plan.updates_per_epoch =
+      std::max<int64_t>(1, (plan.micro_batches_per_epoch + accumulation - 1) / accumulation);
   double updates = static_cast<double>(plan.updates_per_epoch);
-  plan.total_steps = a.max_steps > 0 ? a.max_steps : static_cast<int64_t>(std::ceil(a.num_train_epochs * updates));
+  plan.total_steps =
+      a.max_steps > 0 ? a.max_steps : static_cast<int64_t>(std::ceil(a.num_train_epochs * updates));
   plan.epochs = (plan.total_steps + plan.updates_per_epoch - 1) / plan.updates_per_epoch;
   plan.warmup_steps = warmup_steps(a.warmup_steps, a.warmup_ratio, plan.total_steps);
   return plan;
 }
 
-Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator, std::vector<Parameter*> parameters,
-                 std::span<const Example> examples, TrainArguments arguments, std::vector<Callback*> callbacks)
+Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator,
+                 std::vector<Parameter*> parameters, std::span<const Example> examples,
+                 TrainArguments arguments, std::vector<Callback*> callbacks)
     : model_(model),
       backend_(backend),
       communicator_(communicator),
@@ -68,7 +75,9 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
   std::vector<PackedBatch> batches;
   int64_t labels = 0;
   for (int64_t begin = 0; begin < count; begin += size) {
-    batches.push_back(pack_examples(examples_, rows.subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min(size, count - begin)))));
+    batches.push_back(pack_examples(
+        examples_,
+        rows.subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min(size, count - begin)))));
     labels += batches.back().label_tokens();
   }
   optimizer_.zero_grad();
@@ -76,8 +85,12 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
   for (PackedBatch& batch : batches) {
     tokens_ += static_cast<int64_t>(batch.ids.size());
     Tape tape;
-    Context context{.backend = &backend_, .tape = &tape, .compute = arguments_.compute, .training = true,
-                    .seed = arguments_.seed, .step = static_cast<uint64_t>(micro_step_++)};
+    Context context{.backend = &backend_,
+                    .tape = &tape,
+                    .compute = arguments_.compute,
+                    .training = true,
+                    .seed = arguments_.seed,
+                    .step = static_cast<uint64_t>(micro_step_++)};
     // A batch without a label adds nothing; its mask is kept out of 0/0 by leaving it out.
     if (batch.label_tokens() == 0) continue;
     ModelInput input = model_input(batch);
@@ -85,7 +98,8 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
     Var hidden = model_.hidden_states(context, input);
     auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };
     float scale = 1.0f / static_cast<float>(labels);
-    loss += linear_cross_entropy(context, hidden, head, model_.config().vocab_size, batch.labels, scale, head_trainable_);
+    loss += linear_cross_entropy(context, hidden, head, model_.config().vocab_size, batch.labels, scale,
+                                 head_trainable_);
     hidden = Var();
     tape.backward();
   }
@@ -96,15 +110,19 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
 void Trainer::check_finite(double loss, double norm, std::span<const int64_t> rows) const {
   if (std::isfinite(loss) && std::isfinite(norm)) return;
   std::string bad;
-  std::string what = !std::isfinite(loss)                        ? fmt::format("the loss is {}", loss)
-                     : optimizer_.gradients_finite(&bad) ? fmt::format("the gradient norm is {}", norm)
-                                                         : fmt::format("the gradient of {} is not finite", bad);
-  std::vector<int64_t> shown(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(std::min<size_t>(rows.size(), 8)));
-  throw Error(ExitCode::kDiverged,
-              fmt::format("training diverged at step {}: {}; rows {}{} of the data; the weights are those before the step. "
-                          "Lower learning_rate (now {}), or set max_grad_norm",
-                          step_ + 1, what, fmt::join(shown, ", "), shown.size() < rows.size() ? ", …" : "",
-                          arguments_.learning_rate));
+  std::string what = !std::isfinite(loss) ? fmt::format("the loss is {}", loss)
+                     : optimizer_.gradients_finite(&bad)
+                         ? fmt::format("the gradient norm is {}", norm)
+                         : fmt::format("the gradient of {} is not finite", bad);
+  std::vector<int64_t> shown(rows.begin(),
+                             rows.begin() + static_cast<ptrdiff_t>(std::min<size_t>(rows.size(), 8)));
+  throw Error(
+      ExitCode::kDiverged,
+      fmt::format(
+          "training diverged at step {}: {}; rows {}{} of the data; the weights are those before the step. "
+          "Lower learning_rate (now {}), or set max_grad_norm",
+          step_ + 1, what, fmt::join(shown, ", "), shown.size() < rows.size() ? ", …" : "",
+          arguments_.learning_rate));
 }
 
 TrainSummary Trainer::run() {
@@ -122,15 +140,17 @@ TrainSummary Trainer::run() {
     std::vector<int64_t> order(examples_.size());
     std::iota(order.begin(), order.end(), 0);
     if (arguments_.shuffle)
-      order = random_permutation(static_cast<int64_t>(order.size()),
-                                 {arguments_.data_seed, RandomUse::kDataOrder, 0, static_cast<uint64_t>(epoch)});
+      order =
+          random_permutation(static_cast<int64_t>(order.size()),
+                             {arguments_.data_seed, RandomUse::kDataOrder, 0, static_cast<uint64_t>(epoch)});
     for (int64_t update = 0; update < plan_.updates_per_epoch && step_ < plan_.total_steps; ++update) {
       int64_t begin = update * rows_per_step, end = std::min(begin + rows_per_step, plan_.examples);
       std::span<const int64_t> rows(order.data() + begin, static_cast<size_t>(end - begin));
       double loss = accumulate_step(rows);
       double norm = optimizer_.gradient_norm();
       check_finite(loss, norm, rows);
-      double clip = arguments_.max_grad_norm > 0 ? std::min(1.0, arguments_.max_grad_norm / (norm + 1e-6)) : 1.0;
+      double clip =
+          arguments_.max_grad_norm > 0 ? std::min(1.0, arguments_.max_grad_norm / (norm + 1e-6)) : 1.0;
       double rate = arguments_.learning_rate * schedule_(step_);
       optimizer_.step(rate, clip);
       ++step_;
@@ -139,10 +159,12 @@ TrainSummary Trainer::run() {
       total_loss += loss;
       ++window_steps;
 
-      int64_t micro_done = std::min((update + 1) * arguments_.gradient_accumulation_steps, plan_.micro_batches_per_epoch);
+      int64_t micro_done =
+          std::min((update + 1) * arguments_.gradient_accumulation_steps, plan_.micro_batches_per_epoch);
       bool last = step_ == plan_.total_steps, epoch_ends = update + 1 == plan_.updates_per_epoch;
       info.step = step_;
-      info.epoch = static_cast<double>(epoch) + static_cast<double>(micro_done) / static_cast<double>(plan_.micro_batches_per_epoch);
+      info.epoch = static_cast<double>(epoch) +
+                   static_cast<double>(micro_done) / static_cast<double>(plan_.micro_batches_per_epoch);
       info.loss = loss;
       info.learning_rate = rate;
       info.tokens = tokens_;
@@ -150,10 +172,16 @@ TrainSummary Trainer::run() {
       for (Callback* callback : callbacks_) callback->on_step_end(info);
       if (step_ % arguments_.logging_steps == 0 || (arguments_.logging_first_step && step_ == 1)) {
         double seconds = info.elapsed_seconds - window_start;
-        LogRecord record{.step = step_, .total_steps = plan_.total_steps, .epoch = info.epoch,
-                         .loss = window_loss / static_cast<double>(window_steps), .grad_norm = std::nullopt,
-                         .learning_rate = rate, .elapsed_seconds = info.elapsed_seconds, .tokens = tokens_,
-                         .tokens_per_second = static_cast<double>(tokens_ - window_tokens) / std::max(seconds, 1e-9)};
+        LogRecord record{
+            .step = step_,
+            .total_steps = plan_.total_steps,
+            .epoch = info.epoch,
+            .loss = window_loss / static_cast<double>(window_steps),
+            .grad_norm = std::nullopt,
+            .learning_rate = rate,
+            .elapsed_seconds = info.elapsed_seconds,
+            .tokens = tokens_,
+            .tokens_per_second = static_cast<double>(tokens_ - window_tokens) / std::max(seconds, 1e-9)};
         if (arguments_.max_grad_norm > 0) record.grad_norm = norm;
         for (Callback* callback : callbacks_) callback->on_log(record);
         window_loss = 0;
@@ -163,8 +191,9 @@ TrainSummary Trainer::run() {
       }
       summary.stopped = StopSignal::requested() && !last;
       using Save = TrainArguments::Save;
-      bool save = (arguments_.save_strategy == Save::kSteps && (step_ % arguments_.save_steps == 0 || last)) ||
-                  (arguments_.save_strategy == Save::kEpoch && (epoch_ends || last)) || summary.stopped;
+      bool save =
+          (arguments_.save_strategy == Save::kSteps && (step_ % arguments_.save_steps == 0 || last)) ||
+          (arguments_.save_strategy == Save::kEpoch && (epoch_ends || last)) || summary.stopped;
       if (save && last_saved != step_) {
         for (Callback* callback : callbacks_) callback->on_save(info);
         last_saved = step_;

@@ -1,5 +1,5 @@
-// The training loop, with the arithmetic of transformers.Trainer: token-weighted loss over each accumulated batch,
-// clipping by the global norm, schedules by optimizer step, epochs whose last batch may be short.
+// The training loop, with the arithmetic of transformers.Trainer: token-weighted loss over each accumulated
+// batch, clipping by the global norm, schedules by optimizer step, epochs whose last batch may be short.
 #pragma once
 #include <memory>
 #include <span>
@@ -19,16 +19,16 @@ struct TrainArguments {
   int64_t per_device_train_batch_size = 8;
   int64_t gradient_accumulation_steps = 1;
   double num_train_epochs = 3;
-  int64_t max_steps = -1;            ///< > 0 overrides the epochs
+  int64_t max_steps = -1;  ///< > 0 overrides the epochs
   double learning_rate = 5e-5;
   std::string lr_scheduler_type = "linear";
   std::shared_ptr<const Json> lr_scheduler_kwargs;
   int64_t warmup_steps = 0;
   double warmup_ratio = 0;
   AdamWOptions adamw;
-  double max_grad_norm = 1.0;        ///< 0: no clipping
-  uint64_t seed = 42;                ///< of dropout
-  uint64_t data_seed = 42;           ///< of the order of the rows
+  double max_grad_norm = 1.0;  ///< 0: no clipping
+  uint64_t seed = 42;          ///< of dropout
+  uint64_t data_seed = 42;     ///< of the order of the rows
   bool shuffle = true;
   bool gradient_checkpointing = true;
   DType compute = DType::kF32;
@@ -38,24 +38,27 @@ struct TrainArguments {
   int64_t save_steps = 500;
 };
 
-/// Step counts that follow from the arguments and the number of examples (spec of Trainer's set_initial_training_values).
+/// Step counts that follow from the arguments and the number of examples (spec of Trainer's
+/// set_initial_training_values).
 struct TrainPlan {
   int64_t examples = 0;
   int64_t micro_batches_per_epoch = 0;
   int64_t updates_per_epoch = 0;
   int64_t total_steps = 0;
-  int64_t epochs = 0;                ///< epochs started; the last may be cut
+  int64_t epochs = 0;  ///< epochs started; the last may be cut
   int64_t warmup_steps = 0;
 };
 TrainPlan plan_training(const TrainArguments& arguments, int64_t examples);
 
 class Trainer {
  public:
-  /// `parameters`: everything trainable, f32. Callbacks are called in the order given and outlive the trainer.
+  /// `parameters`: everything trainable, f32. Callbacks are called in the order given and outlive the
+  /// trainer.
   Trainer(CausalLM& model, Backend& backend, Communicator& communicator, std::vector<Parameter*> parameters,
           std::span<const Example> examples, TrainArguments arguments, std::vector<Callback*> callbacks);
-  /// Runs to the end or until StopSignal asks to stop. Loss or gradients that are not finite end the run before the
-  /// optimizer step with Error(kDiverged) naming step and rows; the weights are those before the step.
+  /// Runs to the end or until StopSignal asks to stop. Loss or gradients that are not finite end the run
+  /// before the optimizer step with Error(kDiverged) naming step and rows; the weights are those before the
+  /// step.
   TrainSummary run();
   const TrainPlan& plan() const { return plan_; }
 

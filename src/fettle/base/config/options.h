@@ -92,7 +92,8 @@ struct Option {
 std::span<const Option> all_options();
 /// By name or alias; also with '-' for '_'. nullptr when there is none.
 const Option* find_option(std::string_view name_or_alias);
-/// The same; Error(kUsage) with `where` (a file and line, "command line", or "") and the nearest name when there is none.
+/// The same; Error(kUsage) with `where` (a file and line, "command line", or "") and the nearest name when
+/// there is none.
 const Option& option_or_fail(std::string_view name_or_alias, std::string_view where);
 
 std::string_view type_name(OptionType type);
@@ -100,6 +101,7 @@ std::string_view status_name(OptionStatus status);
 /// "an integer from 1 to 1024", "one of linear, cosine", "a number above 0": what a value has to be.
 std::string describe_expected(const Option& option);
 /// option.refused gathered by reason, in order of first mention.
-std::vector<std::pair<std::string_view, std::vector<std::string_view>>> refused_by_reason(const Option& option);
+std::vector<std::pair<std::string_view, std::vector<std::string_view>>> refused_by_reason(
+    const Option& option);
 
 }  // namespace fettle

@@ -1,5 +1,6 @@
-// Attention in blocks of queries and keys with a running soft-max (Dao et al., arXiv 2205.14135). The query heads that share
-// a key head are stacked into one block, so a packed key is used by all of them; scores of one block are all that exists.
+// Attention in blocks of queries and keys with a running soft-max (Dao et al., arXiv 2205.14135). The query
+// heads that share a key head are stacked into one block, so a packed key is used by all of them; scores of
+// one block are all that exists.
 #include "fettle/kernels/cpu/attention.h"
 
 #include <algorithm>
@@ -17,8 +18,8 @@ namespace {
 constexpr int64_t kKeyBlock = 256;
 constexpr int64_t kStackedRows = 256;  ///< query rows of all stacked heads in a block, about
 
-// Products are made for sizes rounded up to this, so that sequences of any length share a few primitives; what is added is
-// zero.
+// Products are made for sizes rounded up to this, so that sequences of any length share a few primitives;
+// what is added is zero.
 constexpr int64_t kRound = 64;
 int64_t rounded_up(int64_t n) {
   return (n + kRound - 1) / kRound * kRound;
@@ -26,12 +27,17 @@ int64_t rounded_up(int64_t n) {
 
 struct Shapes {
   int64_t heads, kv_heads, group, dim, total_q;
-  DType dtype;      ///< of activations
-  DType product;    ///< of products: bf16 only where it is native
+  DType dtype;    ///< of activations
+  DType product;  ///< of products: bf16 only where it is native
   int64_t query_block;
   int64_t most_rows() const { return rounded_up(query_block * group); }
   Shapes(const Tensor& q, const Tensor& k)
-      : heads(q.dim(1)), kv_heads(k.dim(1)), group(heads / kv_heads), dim(q.dim(2)), total_q(q.dim(0)), dtype(q.dtype()),
+      : heads(q.dim(1)),
+        kv_heads(k.dim(1)),
+        group(heads / kv_heads),
+        dim(q.dim(2)),
+        total_q(q.dim(0)),
+        dtype(q.dtype()),
         product(q.dtype() == DType::kBF16 && native_bf16() ? DType::kBF16 : DType::kF32),
         query_block(std::max<int64_t>(16, kStackedRows / group / 16 * 16)) {}
   size_t product_size() const { return dtype_size(product); }
@@ -45,9 +51,14 @@ struct Block {
 struct Sequence {
   int64_t q0, queries, k0, keys;
   Sequence(const AttentionSpec& spec, size_t s)
-      : q0(spec.cu_q[s]), queries(spec.cu_q[s + 1] - spec.cu_q[s]), k0(spec.cu_k[s]), keys(spec.cu_k[s + 1] - spec.cu_k[s]) {}
+      : q0(spec.cu_q[s]),
+        queries(spec.cu_q[s + 1] - spec.cu_q[s]),
+        k0(spec.cu_k[s]),
+        keys(spec.cu_k[s + 1] - spec.cu_k[s]) {}
   // Keys [first, last) that query i sees; the last query stands where the last key stands.
-  int64_t last_key(const AttentionSpec& spec, int64_t i) const { return spec.causal ? std::max<int64_t>(0, keys - queries + i + 1) : keys; }
+  int64_t last_key(const AttentionSpec& spec, int64_t i) const {
+    return spec.causal ? std::max<int64_t>(0, keys - queries + i + 1) : keys;
+  }
   int64_t first_key(const AttentionSpec& spec, int64_t i) const {
     return spec.window > 0 ? std::clamp<int64_t>(keys - queries + i - spec.window + 1, 0, keys) : 0;
   }
@@ -55,13 +66,16 @@ struct Sequence {
 
 // Copies rows [first, first+count) of the stacked heads of `kv_head` into [rounded_up(count * group), dim],
 // row = query * group + head.
-void pack_heads(const Tensor& x, const Shapes& s, int64_t token, int64_t count, int64_t kv_head, std::byte* out) {
+void pack_heads(const Tensor& x, const Shapes& s, int64_t token, int64_t count, int64_t kv_head,
+                std::byte* out) {
   int64_t run = s.group * s.dim;  // the heads of a group stand side by side in a token's row
   for (int64_t i = 0; i < count; ++i) {
     const std::byte* source = at(x, ((token + i) * s.heads + kv_head * s.group) * s.dim);
     std::byte* target = out + static_cast<size_t>(i * run) * s.product_size();
-    if (s.product == s.dtype) std::memcpy(target, source, static_cast<size_t>(run) * s.product_size());
-    else read_f32(source, s.dtype, reinterpret_cast<float*>(target), run);
+    if (s.product == s.dtype)
+      std::memcpy(target, source, static_cast<size_t>(run) * s.product_size());
+    else
+      read_f32(source, s.dtype, reinterpret_cast<float*>(target), run);
   }
   int64_t rows = count * s.group;
   std::memset(out + static_cast<size_t>(rows * s.dim) * s.product_size(), 0,
@@ -71,29 +85,36 @@ void pack_heads(const Tensor& x, const Shapes& s, int64_t token, int64_t count, 
 // Writes a row of scores in the product's dtype, with zeros up to `padded`.
 void store_row(const float* row, const Shapes& s, int64_t keys, int64_t padded, std::byte* out) {
   write_f32(row, out, s.product, keys);
-  std::memset(out + static_cast<size_t>(keys) * s.product_size(), 0, static_cast<size_t>(padded - keys) * s.product_size());
+  std::memset(out + static_cast<size_t>(keys) * s.product_size(), 0,
+              static_cast<size_t>(padded - keys) * s.product_size());
 }
 
-// One key head of a run of tokens, [rounded_up(count), dim], in the product's dtype; used in place where it can be.
+// One key head of a run of tokens, [rounded_up(count), dim], in the product's dtype; used in place where it
+// can be.
 struct Panel {
   const void* data;
   int64_t stride;
 };
-Panel key_panel(const Tensor& x, const Shapes& s, int64_t token, int64_t count, int64_t kv_head, float* buffer) {
-  if (s.product == s.dtype && count == rounded_up(count)) return {at(x, (token * s.kv_heads + kv_head) * s.dim), s.kv_heads * s.dim};
+Panel key_panel(const Tensor& x, const Shapes& s, int64_t token, int64_t count, int64_t kv_head,
+                float* buffer) {
+  if (s.product == s.dtype && count == rounded_up(count))
+    return {at(x, (token * s.kv_heads + kv_head) * s.dim), s.kv_heads * s.dim};
   auto* out = reinterpret_cast<std::byte*>(buffer);
   size_t row_bytes = static_cast<size_t>(s.dim) * s.product_size();
   for (int64_t i = 0; i < count; ++i) {
     const std::byte* source = at(x, ((token + i) * s.kv_heads + kv_head) * s.dim);
-    if (s.product == s.dtype) std::memcpy(out + static_cast<size_t>(i) * row_bytes, source, row_bytes);
-    else read_f32(source, s.dtype, reinterpret_cast<float*>(out + static_cast<size_t>(i) * row_bytes), s.dim);
+    if (s.product == s.dtype)
+      std::memcpy(out + static_cast<size_t>(i) * row_bytes, source, row_bytes);
+    else
+      read_f32(source, s.dtype, reinterpret_cast<float*>(out + static_cast<size_t>(i) * row_bytes), s.dim);
   }
-  std::memset(out + static_cast<size_t>(count) * row_bytes, 0, static_cast<size_t>(rounded_up(count) - count) * row_bytes);
+  std::memset(out + static_cast<size_t>(count) * row_bytes, 0,
+              static_cast<size_t>(rounded_up(count) - count) * row_bytes);
   return {buffer, s.dim};
 }
 
-void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec, const Shapes& s, const Block& block,
-                   Tensor& out, Tensor& lse) {
+void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
+                   const Shapes& s, const Block& block, Tensor& out, Tensor& lse) {
   const VectorKernels& kernels = vector_kernels();
   Sequence seq(spec, block.sequence);
   int64_t rows = block.count * s.group, padded_rows = rounded_up(rows), most = s.most_rows();
@@ -112,12 +133,23 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Atte
   for (int64_t k0 = begin / kKeyBlock * kKeyBlock; k0 < end; k0 += kKeyBlock) {
     int64_t keys = std::min(kKeyBlock, end - k0), padded = rounded_up(keys);
     Panel key = key_panel(k, s, seq.k0 + k0, keys, block.kv_head, scratch_f32(5, kKeyBlock * s.dim));
-    gemm({.m = padded_rows, .n = padded, .k = s.dim, .a = queries, .b = key.data, .c = scores, .lda = s.dim, .ldb = key.stride, .ldc = kKeyBlock,
-          .transpose_b = true, .in = s.product, .out = DType::kF32});
+    gemm({.m = padded_rows,
+          .n = padded,
+          .k = s.dim,
+          .a = queries,
+          .b = key.data,
+          .c = scores,
+          .lda = s.dim,
+          .ldb = key.stride,
+          .ldc = kKeyBlock,
+          .transpose_b = true,
+          .in = s.product,
+          .out = DType::kF32});
     for (int64_t r = 0; r < rows; ++r) {
       float* row = scores + r * kKeyBlock;
       int64_t i = block.first + r / s.group;
-      int64_t lo = std::clamp<int64_t>(seq.first_key(spec, i) - k0, 0, keys), hi = std::clamp<int64_t>(seq.last_key(spec, i) - k0, lo, keys);
+      int64_t lo = std::clamp<int64_t>(seq.first_key(spec, i) - k0, 0, keys),
+              hi = std::clamp<int64_t>(seq.last_key(spec, i) - k0, lo, keys);
       std::fill(row, row + lo, 0.0f);
       std::fill(row + hi, row + keys, 0.0f);
       if (hi == lo) continue;
@@ -132,12 +164,23 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Atte
       normaliser[r] += kernels.exp_shift(row + lo, spec.scale, peak, row + lo, hi - lo);
     }
     for (int64_t r = 0; r < rows; ++r)
-      store_row(scores + r * kKeyBlock, s, keys, padded, probabilities + static_cast<size_t>(r * padded) * s.product_size());
+      store_row(scores + r * kKeyBlock, s, keys, padded,
+                probabilities + static_cast<size_t>(r * padded) * s.product_size());
     std::memset(probabilities + static_cast<size_t>(rows * padded) * s.product_size(), 0,
                 static_cast<size_t>((padded_rows - rows) * padded) * s.product_size());
     Panel value = key_panel(v, s, seq.k0 + k0, keys, block.kv_head, scratch_f32(6, kKeyBlock * s.dim));
-    gemm({.m = padded_rows, .n = s.dim, .k = padded, .a = probabilities, .b = value.data, .c = sums, .lda = padded, .ldb = value.stride, .ldc = s.dim,
-          .beta = 1.0f, .in = s.product, .out = DType::kF32});
+    gemm({.m = padded_rows,
+          .n = s.dim,
+          .k = padded,
+          .a = probabilities,
+          .b = value.data,
+          .c = sums,
+          .lda = padded,
+          .ldb = value.stride,
+          .ldc = s.dim,
+          .beta = 1.0f,
+          .in = s.product,
+          .out = DType::kF32});
   }
   for (int64_t r = 0; r < rows; ++r) {
     int64_t token = seq.q0 + block.first + r / s.group, head = block.kv_head * s.group + r % s.group;
@@ -149,8 +192,9 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Atte
 }
 
 // Gradients of one key head of one sequence: dk and dv gather in f32 over all query blocks, in order.
-void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-                   const AttentionSpec& spec, const Shapes& s, size_t sequence, int64_t kv_head, Tensor& dq, Tensor& dk, Tensor& dv) {
+void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
+                   const Tensor& lse, const AttentionSpec& spec, const Shapes& s, size_t sequence,
+                   int64_t kv_head, Tensor& dq, Tensor& dk, Tensor& dv) {
   const VectorKernels& kernels = vector_kernels();
   Sequence seq(spec, sequence);
   // Key blocks start at multiples of kKeyBlock, so padding beyond the last key stays inside these.
@@ -167,12 +211,14 @@ void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const T
   float* temporary = scratch_f32(8, 2 * s.dim);
 
   for (int64_t first = 0; first < seq.queries; first += s.query_block) {
-    int64_t count = std::min(s.query_block, seq.queries - first), rows = count * s.group, padded_rows = rounded_up(rows);
+    int64_t count = std::min(s.query_block, seq.queries - first), rows = count * s.group,
+            padded_rows = rounded_up(rows);
     pack_heads(q, s, seq.q0 + first, count, kv_head, queries);
     pack_heads(dout, s, seq.q0 + first, count, kv_head, gradients);
     for (int64_t r = 0; r < rows; ++r) {
       int64_t element = ((seq.q0 + first + r / s.group) * s.heads + kv_head * s.group + r % s.group) * s.dim;
-      delta[r] = kernels.dot(row_f32(dout, element, s.dim, temporary), row_f32(out, element, s.dim, temporary + s.dim), s.dim);
+      delta[r] = kernels.dot(row_f32(dout, element, s.dim, temporary),
+                             row_f32(out, element, s.dim, temporary + s.dim), s.dim);
     }
     std::fill(dqueries, dqueries + padded_rows * s.dim, 0.0f);
     int64_t begin = seq.first_key(spec, first), end = seq.last_key(spec, first + count - 1);
@@ -180,20 +226,42 @@ void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const T
       int64_t keys = std::min(kKeyBlock, end - k0), padded = rounded_up(keys);
       Panel key = key_panel(k, s, seq.k0 + k0, keys, kv_head, scratch_f32(9, kKeyBlock * s.dim));
       Panel value = key_panel(v, s, seq.k0 + k0, keys, kv_head, scratch_f32(10, kKeyBlock * s.dim));
-      gemm({.m = padded_rows, .n = padded, .k = s.dim, .a = queries, .b = key.data, .c = scores, .lda = s.dim, .ldb = key.stride, .ldc = kKeyBlock,
-            .transpose_b = true, .in = s.product, .out = DType::kF32});
-      gemm({.m = padded_rows, .n = padded, .k = s.dim, .a = gradients, .b = value.data, .c = dscores, .lda = s.dim, .ldb = value.stride,
-            .ldc = kKeyBlock, .transpose_b = true, .in = s.product, .out = DType::kF32});
+      gemm({.m = padded_rows,
+            .n = padded,
+            .k = s.dim,
+            .a = queries,
+            .b = key.data,
+            .c = scores,
+            .lda = s.dim,
+            .ldb = key.stride,
+            .ldc = kKeyBlock,
+            .transpose_b = true,
+            .in = s.product,
+            .out = DType::kF32});
+      gemm({.m = padded_rows,
+            .n = padded,
+            .k = s.dim,
+            .a = gradients,
+            .b = value.data,
+            .c = dscores,
+            .lda = s.dim,
+            .ldb = value.stride,
+            .ldc = kKeyBlock,
+            .transpose_b = true,
+            .in = s.product,
+            .out = DType::kF32});
       for (int64_t r = 0; r < rows; ++r) {
         float *row = scores + r * kKeyBlock, *drow = dscores + r * kKeyBlock;
         int64_t i = first + r / s.group, head = kv_head * s.group + r % s.group;
-        int64_t lo = std::clamp<int64_t>(seq.first_key(spec, i) - k0, 0, keys), hi = std::clamp<int64_t>(seq.last_key(spec, i) - k0, lo, keys);
+        int64_t lo = std::clamp<int64_t>(seq.first_key(spec, i) - k0, 0, keys),
+                hi = std::clamp<int64_t>(seq.last_key(spec, i) - k0, lo, keys);
         std::fill(row, row + lo, 0.0f);
         std::fill(row + hi, row + keys, 0.0f);
         std::fill(drow, drow + lo, 0.0f);
         std::fill(drow + hi, drow + keys, 0.0f);
         if (hi > lo) {
-          kernels.exp_shift(row + lo, spec.scale, lse.data<float>()[head * s.total_q + seq.q0 + i], row + lo, hi - lo);
+          kernels.exp_shift(row + lo, spec.scale, lse.data<float>()[head * s.total_q + seq.q0 + i], row + lo,
+                            hi - lo);
           kernels.softmax_backward(row + lo, drow + lo, delta[r], spec.scale, drow + lo, hi - lo);
         }
         store_row(row, s, keys, padded, p + static_cast<size_t>(r * padded) * s.product_size());
@@ -202,12 +270,44 @@ void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const T
       for (std::byte* extra : {p, ds})
         std::memset(extra + static_cast<size_t>(rows * padded) * s.product_size(), 0,
                     static_cast<size_t>((padded_rows - rows) * padded) * s.product_size());
-      gemm({.m = padded, .n = s.dim, .k = padded_rows, .a = p, .b = gradients, .c = dvalues.data() + k0 * s.dim, .lda = padded, .ldb = s.dim,
-            .ldc = s.dim, .transpose_a = true, .beta = 1.0f, .in = s.product, .out = DType::kF32});
-      gemm({.m = padded, .n = s.dim, .k = padded_rows, .a = ds, .b = queries, .c = dkeys.data() + k0 * s.dim, .lda = padded, .ldb = s.dim,
-            .ldc = s.dim, .transpose_a = true, .beta = 1.0f, .in = s.product, .out = DType::kF32});
-      gemm({.m = padded_rows, .n = s.dim, .k = padded, .a = ds, .b = key.data, .c = dqueries, .lda = padded, .ldb = key.stride, .ldc = s.dim,
-            .beta = 1.0f, .in = s.product, .out = DType::kF32});
+      gemm({.m = padded,
+            .n = s.dim,
+            .k = padded_rows,
+            .a = p,
+            .b = gradients,
+            .c = dvalues.data() + k0 * s.dim,
+            .lda = padded,
+            .ldb = s.dim,
+            .ldc = s.dim,
+            .transpose_a = true,
+            .beta = 1.0f,
+            .in = s.product,
+            .out = DType::kF32});
+      gemm({.m = padded,
+            .n = s.dim,
+            .k = padded_rows,
+            .a = ds,
+            .b = queries,
+            .c = dkeys.data() + k0 * s.dim,
+            .lda = padded,
+            .ldb = s.dim,
+            .ldc = s.dim,
+            .transpose_a = true,
+            .beta = 1.0f,
+            .in = s.product,
+            .out = DType::kF32});
+      gemm({.m = padded_rows,
+            .n = s.dim,
+            .k = padded,
+            .a = ds,
+            .b = key.data,
+            .c = dqueries,
+            .lda = padded,
+            .ldb = key.stride,
+            .ldc = s.dim,
+            .beta = 1.0f,
+            .in = s.product,
+            .out = DType::kF32});
     }
     for (int64_t r = 0; r < rows; ++r) {
       int64_t token = seq.q0 + first + r / s.group, head = kv_head * s.group + r % s.group;
@@ -223,12 +323,14 @@ void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const T
 
 }  // namespace
 
-void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec, Tensor& out, Tensor& lse) {
+void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
+                       Tensor& out, Tensor& lse) {
   Shapes s(q, k);
   std::vector<Block> blocks;
   for (size_t i = 0; i + 1 < spec.cu_q.size(); ++i)
     for (int64_t head = 0; head < s.kv_heads; ++head)
-      for (int64_t first = 0, queries = spec.cu_q[i + 1] - spec.cu_q[i]; first < queries; first += s.query_block)
+      for (int64_t first = 0, queries = spec.cu_q[i + 1] - spec.cu_q[i]; first < queries;
+           first += s.query_block)
         blocks.push_back({i, head, first, std::min(s.query_block, queries - first)});
   // Later blocks see more keys, so the long ones start first.
   parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t i) {
@@ -236,12 +338,14 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const 
   });
 }
 
-void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-                        const AttentionSpec& spec, Tensor& dq, Tensor& dk, Tensor& dv) {
+void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                        const Tensor& out, const Tensor& lse, const AttentionSpec& spec, Tensor& dq,
+                        Tensor& dk, Tensor& dv) {
   Shapes s(q, k);
   int64_t sequences = static_cast<int64_t>(spec.cu_q.size()) - 1;
   parallel_for(sequences * s.kv_heads, [&](int64_t i) {
-    backward_head(dout, q, k, v, out, lse, spec, s, static_cast<size_t>(i / s.kv_heads), i % s.kv_heads, dq, dk, dv);
+    backward_head(dout, q, k, v, out, lse, spec, s, static_cast<size_t>(i / s.kv_heads), i % s.kv_heads, dq,
+                  dk, dv);
   });
 }
 

@@ -4,8 +4,10 @@
 
 namespace fettle::cpu {
 
-void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec, Tensor& out, Tensor& lse);
-void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-                        const AttentionSpec& spec, Tensor& dq, Tensor& dk, Tensor& dv);
+void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
+                       Tensor& out, Tensor& lse);
+void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                        const Tensor& out, const Tensor& lse, const AttentionSpec& spec, Tensor& dq,
+                        Tensor& dk, Tensor& dv);
 
 }  // namespace fettle::cpu

@@ -1,4 +1,5 @@
-// The CPU backend: rows of tensors over threads, the vector loops inside; products and attention in their own files.
+// The CPU backend: rows of tensors over threads, the vector loops inside; products and attention in their own
+// files.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -60,10 +61,12 @@ void sum_rows(int64_t rows, int64_t width, int vectors, Add add, std::vector<flo
   int64_t blocks = (rows + kBlock - 1) / kBlock, size = width * vectors;
   std::vector<float> partial(static_cast<size_t>(blocks * size));
   parallel_for(blocks, [&](int64_t b) {
-    for (int64_t r = b * kBlock, end = std::min(rows, r + kBlock); r < end; ++r) add(r, partial.data() + b * size);
+    for (int64_t r = b * kBlock, end = std::min(rows, r + kBlock); r < end; ++r)
+      add(r, partial.data() + b * size);
   });
   total.assign(static_cast<size_t>(size), 0.0f);
-  for (int64_t b = 0; b < blocks; ++b) vector_kernels().add(total.data(), partial.data() + b * size, total.data(), size);
+  for (int64_t b = 0; b < blocks; ++b)
+    vector_kernels().add(total.data(), partial.data() + b * size, total.data(), size);
 }
 
 void add_into(Tensor& out, const float* values) {
@@ -73,12 +76,16 @@ void add_into(Tensor& out, const float* values) {
 class CpuBackend final : public Backend {
  public:
   Device device() const override { return {}; }
-  std::string description() const override { return fmt::format("{}, {} thread{}", instruction_set(), thread_count(), thread_count() == 1 ? "" : "s"); }
+  std::string description() const override {
+    return fmt::format("{}, {} thread{}", instruction_set(), thread_count(), thread_count() == 1 ? "" : "s");
+  }
   bool has_native_bf16() const override { return native_bf16(); }
 
   void fill(Tensor& out, double value) override {
     if (value == 0.0) {
-      for_runs(out.numel(), [&](int64_t begin, int64_t n) { std::memset(at(out, begin), 0, static_cast<size_t>(n) * dtype_size(out.dtype())); });
+      for_runs(out.numel(), [&](int64_t begin, int64_t n) {
+        std::memset(at(out, begin), 0, static_cast<size_t>(n) * dtype_size(out.dtype()));
+      });
       return;
     }
     for_runs(out.numel(), [&](int64_t begin, int64_t n) {
@@ -119,19 +126,22 @@ class CpuBackend final : public Backend {
   }
   void dropout(const Tensor& x, float p, const RandomKey& key, Tensor& out) override {
     // The words of RandomKey::block, taken apart for the vector loop.
-    uint32_t c3 = static_cast<uint32_t>(key.use) << 28 | static_cast<uint32_t>((key.step >> 32) & 0xFFFFF) << 8;
+    uint32_t c3 = static_cast<uint32_t>(key.use) << 28 | static_cast<uint32_t>((key.step >> 32) & 0xFFFFF)
+                                                             << 8;
     for_runs(x.numel(), [&](int64_t begin, int64_t n) {
       const float* source = row_f32(x, begin, n, scratch_f32(0, n));
       OutRow y(out, begin, n, scratch_f32(1, n));
-      vector_kernels().dropout(source, p, static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32),
-                               static_cast<uint32_t>(key.step), key.site, c3, static_cast<uint64_t>(begin / 4), y.data(), n);
+      vector_kernels().dropout(source, p, static_cast<uint32_t>(key.seed),
+                               static_cast<uint32_t>(key.seed >> 32), static_cast<uint32_t>(key.step),
+                               key.site, c3, static_cast<uint64_t>(begin / 4), y.data(), n);
       y.store();
     });
   }
   double sum_squares(const Tensor& x) override {
     std::vector<double> partial(static_cast<size_t>((x.numel() + kRun - 1) / kRun));
     for_runs(x.numel(), [&](int64_t begin, int64_t n) {
-      partial[static_cast<size_t>(begin / kRun)] = vector_kernels().sum_squares(row_f32(x, begin, n, scratch_f32(0, n)), n);
+      partial[static_cast<size_t>(begin / kRun)] =
+          vector_kernels().sum_squares(row_f32(x, begin, n, scratch_f32(0, n)), n);
     });
     double total = 0;
     for (double value : partial) total += value;
@@ -146,20 +156,24 @@ class CpuBackend final : public Backend {
   void add_column_sums(const Tensor& x, Tensor& out) override {
     std::vector<float> total;
     int64_t width = x.cols();
-    sum_rows(x.rows(), width, 1, [&](int64_t r, float* partial) {
-      vector_kernels().add(partial, row_f32(x, r * width, width, scratch_f32(0, width)), partial, width);
-    }, total);
+    sum_rows(
+        x.rows(), width, 1,
+        [&](int64_t r, float* partial) {
+          vector_kernels().add(partial, row_f32(x, r * width, width, scratch_f32(0, width)), partial, width);
+        },
+        total);
     add_into(out, total.data());
   }
 
   void rms_norm(const Tensor& x, const Tensor& weight, float eps, Tensor& y, Tensor& rstd) override {
     norm_rows(x, Tensor(), weight, eps, nullptr, y, rstd);
   }
-  void add_rms_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor& sum, Tensor& y, Tensor& rstd) override {
+  void add_rms_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor& sum,
+                    Tensor& y, Tensor& rstd) override {
     norm_rows(x, delta, weight, eps, &sum, y, rstd);
   }
-  void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& residual, Tensor& dx,
-                         Tensor& dweight) override {
+  void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                         const Tensor& residual, Tensor& dx, Tensor& dweight) override {
     int64_t width = x.cols(), rows = x.rows();
     std::vector<float> w_buffer(static_cast<size_t>(width));
     const float* w = row_f32(weight, 0, width, w_buffer.data());
@@ -169,23 +183,31 @@ class CpuBackend final : public Backend {
         int64_t base = row * width;
         const float* g = row_f32(dy, base, width, scratch_f32(0, width));
         const float* source = row_f32(x, base, width, scratch_f32(1, width));
-        const float* skip = residual.defined() ? row_f32(residual, base, width, scratch_f32(2, width)) : nullptr;
+        const float* skip =
+            residual.defined() ? row_f32(residual, base, width, scratch_f32(2, width)) : nullptr;
         float* weighted = scratch_f32(3, width);
         vector_kernels().multiply(g, w, weighted, width);
         float dot = vector_kernels().dot(weighted, source, width);
         OutRow out(dx, base, width, scratch_f32(4, width));
-        vector_kernels().rms_norm_dx(g, w, source, r[row], r[row] * r[row] * r[row] * dot / static_cast<float>(width), skip, out.data(), width);
+        vector_kernels().rms_norm_dx(g, w, source, r[row],
+                                     r[row] * r[row] * r[row] * dot / static_cast<float>(width), skip,
+                                     out.data(), width);
         out.store();
       });
     if (!dweight.defined()) return;
     std::vector<float> total;
-    sum_rows(rows, width, 1, [&](int64_t row, float* partial) {
-      vector_kernels().multiply_add(r[row], row_f32(dy, row * width, width, scratch_f32(0, width)),
-                                    row_f32(x, row * width, width, scratch_f32(1, width)), partial, width);
-    }, total);
+    sum_rows(
+        rows, width, 1,
+        [&](int64_t row, float* partial) {
+          vector_kernels().multiply_add(r[row], row_f32(dy, row * width, width, scratch_f32(0, width)),
+                                        row_f32(x, row * width, width, scratch_f32(1, width)), partial,
+                                        width);
+        },
+        total);
     add_into(dweight, total.data());
   }
-  void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor& y, Tensor& mean, Tensor& rstd) override {
+  void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor& y,
+                  Tensor& mean, Tensor& rstd) override {
     int64_t width = x.cols();
     std::vector<float> w_buffer(static_cast<size_t>(width)), b_buffer(static_cast<size_t>(width));
     const float* w = row_f32(weight, 0, width, w_buffer.data());
@@ -196,7 +218,9 @@ class CpuBackend final : public Backend {
       read_f32(at(x, row * width), x.dtype(), centred, width);
       float average = v.sum(centred, width) / static_cast<float>(width);
       for (int64_t j = 0; j < width; ++j) centred[j] -= average;
-      float inverse = 1.0f / std::sqrt(static_cast<float>(v.sum_squares(centred, width) / static_cast<double>(width)) + eps);
+      float inverse =
+          1.0f /
+          std::sqrt(static_cast<float>(v.sum_squares(centred, width) / static_cast<double>(width)) + eps);
       mean.data<float>()[row] = average;
       rstd.data<float>()[row] = inverse;
       OutRow out(y, row * width, width, scratch_f32(1, width));
@@ -206,8 +230,8 @@ class CpuBackend final : public Backend {
       out.store();
     });
   }
-  void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& rstd, Tensor& dx,
-                           Tensor& dweight, Tensor& dbias) override {
+  void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
+                           const Tensor& rstd, Tensor& dx, Tensor& dweight, Tensor& dbias) override {
     int64_t width = x.cols();
     std::vector<float> w_buffer(static_cast<size_t>(width));
     const float* w = row_f32(weight, 0, width, w_buffer.data());
@@ -222,7 +246,8 @@ class CpuBackend final : public Backend {
         float *hat = scratch_f32(0, width), *g = scratch_f32(1, width);
         normalised(row, hat);
         v.multiply(row_f32(dy, row * width, width, scratch_f32(2, width)), w, g, width);
-        float sum = v.sum(g, width) / static_cast<float>(width), dot = v.dot(g, hat, width) / static_cast<float>(width);
+        float sum = v.sum(g, width) / static_cast<float>(width),
+              dot = v.dot(g, hat, width) / static_cast<float>(width);
         float r = rstd.data<float>()[row];
         OutRow out(dx, row * width, width, scratch_f32(3, width));
         for (int64_t j = 0; j < width; ++j) out.data()[j] = r * (g[j] - sum - hat[j] * dot);
@@ -230,18 +255,22 @@ class CpuBackend final : public Backend {
       });
     if (!dweight.defined() && !dbias.defined()) return;
     std::vector<float> total;
-    sum_rows(x.rows(), width, 2, [&](int64_t row, float* partial) {
-      const float* g = row_f32(dy, row * width, width, scratch_f32(0, width));
-      float* hat = scratch_f32(1, width);
-      normalised(row, hat);
-      vector_kernels().multiply_add(1.0f, g, hat, partial, width);
-      vector_kernels().add(partial + width, g, partial + width, width);
-    }, total);
+    sum_rows(
+        x.rows(), width, 2,
+        [&](int64_t row, float* partial) {
+          const float* g = row_f32(dy, row * width, width, scratch_f32(0, width));
+          float* hat = scratch_f32(1, width);
+          normalised(row, hat);
+          vector_kernels().multiply_add(1.0f, g, hat, partial, width);
+          vector_kernels().add(partial + width, g, partial + width, width);
+        },
+        total);
     if (dweight.defined()) add_into(dweight, total.data());
     if (dbias.defined()) add_into(dbias, total.data() + width);
   }
 
-  void rotary(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin, bool inverse, Tensor& out) override {
+  void rotary(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin,
+              bool inverse, Tensor& out) override {
     int64_t heads = x.dim(1), dim = x.dim(2), half = cos.cols(), width = heads * dim;
     for_rows(x.dim(0), width, [&](int64_t t) {
       const float* source = row_f32(x, t * width, width, scratch_f32(0, width));
@@ -261,11 +290,13 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec, Tensor& out, Tensor& lse) override {
+  void attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec, Tensor& out,
+                 Tensor& lse) override {
     attention_forward(q, k, v, spec, out, lse);
   }
-  void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
-                          const AttentionSpec& spec, Tensor& dq, Tensor& dk, Tensor& dv) override {
+  void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Tensor& out, const Tensor& lse, const AttentionSpec& spec, Tensor& dq,
+                          Tensor& dk, Tensor& dv) override {
     cpu::attention_backward(dout, q, k, v, out, lse, spec, dq, dk, dv);
   }
 
@@ -278,7 +309,8 @@ class CpuBackend final : public Backend {
       y.store();
     });
   }
-  void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate, Tensor& dup) override {
+  void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate,
+                       Tensor& dup) override {
     for_runs(dout.numel(), [&](int64_t begin, int64_t n) {
       const float* d = row_f32(dout, begin, n, scratch_f32(0, n));
       const float* g = row_f32(gate, begin, n, scratch_f32(1, n));
@@ -295,10 +327,12 @@ class CpuBackend final : public Backend {
     for_rows(static_cast<int64_t>(ids.size()), width, [&](int64_t t) {
       int64_t element = ids[static_cast<size_t>(t)] * width;
       if (table.dtype() == out.dtype()) {
-        std::memcpy(at(out, t * width), at(table, element), static_cast<size_t>(width) * dtype_size(out.dtype()));
+        std::memcpy(at(out, t * width), at(table, element),
+                    static_cast<size_t>(width) * dtype_size(out.dtype()));
         return;
       }
-      write_f32(row_f32(table, element, width, scratch_f32(0, width)), at(out, t * width), out.dtype(), width);
+      write_f32(row_f32(table, element, width, scratch_f32(0, width)), at(out, t * width), out.dtype(),
+                width);
     });
   }
   void embedding_backward(std::span<const int32_t> ids, const Tensor& dout, Tensor& dtable) override {
@@ -309,11 +343,14 @@ class CpuBackend final : public Backend {
       int64_t begin = chunk * kColumns, n = std::min(kColumns, width - begin);
       for (size_t t = 0; t < ids.size(); ++t) {
         float* target = dtable.data<float>() + ids[t] * width + begin;
-        vector_kernels().add(target, row_f32(dout, static_cast<int64_t>(t) * width + begin, n, scratch_f32(0, n)), target, n);
+        vector_kernels().add(
+            target, row_f32(dout, static_cast<int64_t>(t) * width + begin, n, scratch_f32(0, n)), target, n);
       }
     });
   }
-  void gather_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override { embedding(rows, x, out); }
+  void gather_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override {
+    embedding(rows, x, out);
+  }
   void scatter_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override {
     size_t bytes = static_cast<size_t>(x.cols()) * dtype_size(x.dtype());
     for_rows(static_cast<int64_t>(rows.size()), x.cols(), [&](int64_t i) {
@@ -321,7 +358,8 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale, Tensor& losses, Tensor& dlogits) override {
+  void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale, Tensor& losses,
+                     Tensor& dlogits) override {
     int64_t vocab = logits.cols();
     for_rows(logits.rows(), vocab, [&](int64_t r) {
       const VectorKernels& v = vector_kernels();
@@ -342,16 +380,18 @@ class CpuBackend final : public Backend {
   void adamw(Tensor& parameter, const Tensor& gradient, Tensor& m, Tensor& v, const AdamWArgs& a) override {
     double correction1 = 1.0 - std::pow(static_cast<double>(a.beta1), static_cast<double>(a.step));
     double correction2 = 1.0 - std::pow(static_cast<double>(a.beta2), static_cast<double>(a.step));
-    float step_size = static_cast<float>(a.learning_rate / correction1), root = static_cast<float>(1.0 / std::sqrt(correction2));
+    float step_size = static_cast<float>(a.learning_rate / correction1),
+          root = static_cast<float>(1.0 / std::sqrt(correction2));
     for_runs(parameter.numel(), [&](int64_t begin, int64_t n) {
-      vector_kernels().adamw(parameter.data<float>() + begin, gradient.data<float>() + begin, m.data<float>() + begin,
-                             v.data<float>() + begin, n, a.grad_scale, a.beta1, a.beta2, 1.0f - a.learning_rate * a.weight_decay,
-                             step_size, root, a.epsilon);
+      vector_kernels().adamw(parameter.data<float>() + begin, gradient.data<float>() + begin,
+                             m.data<float>() + begin, v.data<float>() + begin, n, a.grad_scale, a.beta1,
+                             a.beta2, 1.0f - a.learning_rate * a.weight_decay, step_size, root, a.epsilon);
     });
   }
 
  private:
-  static void norm_rows(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor* sum, Tensor& y, Tensor& rstd) {
+  static void norm_rows(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor* sum,
+                        Tensor& y, Tensor& rstd) {
     int64_t width = x.cols();
     std::vector<float> w_buffer(static_cast<size_t>(width));
     const float* w = row_f32(weight, 0, width, w_buffer.data());
@@ -366,7 +406,9 @@ class CpuBackend final : public Backend {
         // The norm sees the sum as it is stored.
         source = row_f32(*sum, base, width, scratch_f32(1, width));
       }
-      float inverse = 1.0f / std::sqrt(static_cast<float>(v.sum_squares(source, width) / static_cast<double>(width)) + eps);
+      float inverse =
+          1.0f /
+          std::sqrt(static_cast<float>(v.sum_squares(source, width) / static_cast<double>(width)) + eps);
       rstd.data<float>()[row] = inverse;
       OutRow out(y, base, width, scratch_f32(3, width));
       v.scale(inverse, source, out.data(), width);

@@ -23,8 +23,8 @@ bool has_amx_bf16() {
 Level machine_level() {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return kBaseline;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
-      !__builtin_cpu_supports("avx512dq"))
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
     return kAvx2;
   if (!__builtin_cpu_supports("avx512bf16")) return kAvx512;
   return has_amx_bf16() ? kAmx : kAvx512Bf16;
@@ -37,11 +37,13 @@ Level chosen_level() {
     int wanted = -1;
     for (size_t i = 0; i < kNames.size(); ++i)
       if (std::string_view(kNames[i]) == cap) wanted = static_cast<int>(i);
-    if (wanted < 0) fail_usage("FETTLE_CPU is \"{}\", expected one of {}", printable(cap), fmt::join(kNames, ", "));
+    if (wanted < 0)
+      fail_usage("FETTLE_CPU is \"{}\", expected one of {}", printable(cap), fmt::join(kNames, ", "));
     if (wanted < level) level = static_cast<Level>(wanted);
   }
-  constexpr std::array<dnnl_cpu_isa_t, 5> kIsa = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core,
-                                                  dnnl_cpu_isa_avx512_core_bf16, dnnl_cpu_isa_avx512_core_amx};
+  constexpr std::array<dnnl_cpu_isa_t, 5> kIsa = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
+                                                  dnnl_cpu_isa_avx512_core, dnnl_cpu_isa_avx512_core_bf16,
+                                                  dnnl_cpu_isa_avx512_core_amx};
   dnnl_set_max_cpu_isa(kIsa[level]);
   return level;
 }

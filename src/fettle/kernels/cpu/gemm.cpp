@@ -27,8 +27,9 @@ struct Key {
 struct KeyHash {
   size_t operator()(const Key& key) const {
     uint64_t hash = 1469598103934665603ull;
-    for (int64_t part : {key.m, key.n, key.k, key.lda, key.ldb, key.ldc, static_cast<int64_t>(std::bit_cast<uint32_t>(key.alpha)),
-                         static_cast<int64_t>(key.flags)})
+    for (int64_t part :
+         {key.m, key.n, key.k, key.lda, key.ldb, key.ldc,
+          static_cast<int64_t>(std::bit_cast<uint32_t>(key.alpha)), static_cast<int64_t>(key.flags)})
       hash = (hash ^ static_cast<uint64_t>(part)) * 1099511628211ull;
     return hash;
   }
@@ -41,7 +42,7 @@ struct Product {
 
 const dnnl::engine& engine() {
   static const dnnl::engine cpu = [] {
-    instruction_set();  // sets oneDNN's limit before its first use
+    instruction_set();                     // sets oneDNN's limit before its first use
     dnnl_set_primitive_cache_capacity(0);  // the cache below is enough; two would hold everything twice
     return dnnl::engine(dnnl::engine::kind::cpu, 0);
   }();
@@ -52,7 +53,8 @@ memory::data_type type_of(DType dtype) {
   return dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
-// oneDNN takes its thread count from OpenMP, when a primitive is made and again when it runs; here both see one thread.
+// oneDNN takes its thread count from OpenMP, when a primitive is made and again when it runs; here both see
+// one thread.
 class OneThread {
  public:
   OneThread() : threads_(omp_get_max_threads()) { omp_set_num_threads(1); }
@@ -65,7 +67,9 @@ class OneThread {
 };
 
 std::shared_ptr<const Product> make_product(const Gemm& g) {
-  auto strides = [](bool transposed, int64_t ld) { return transposed ? memory::dims{1, ld} : memory::dims{ld, 1}; };
+  auto strides = [](bool transposed, int64_t ld) {
+    return transposed ? memory::dims{1, ld} : memory::dims{ld, 1};
+  };
   auto product = std::make_shared<Product>();
   product->a = memory::desc({g.m, g.k}, type_of(g.in), strides(g.transpose_a, g.lda));
   product->b = memory::desc({g.k, g.n}, type_of(g.in), strides(g.transpose_b, g.ldb));
@@ -78,7 +82,8 @@ std::shared_ptr<const Product> make_product(const Gemm& g) {
     ops.append_sum(g.beta);
     attributes.set_post_ops(ops);
   }
-  dnnl::matmul::primitive_desc description(dnnl::matmul::desc(product->a, product->b, product->c), attributes, engine());
+  dnnl::matmul::primitive_desc description(dnnl::matmul::desc(product->a, product->b, product->c), attributes,
+                                           engine());
   product->primitive = dnnl::matmul(description);
   product->scratch = description.scratchpad_desc();
   return product;
@@ -87,11 +92,18 @@ std::shared_ptr<const Product> make_product(const Gemm& g) {
 std::shared_ptr<const Product> find_product(const Gemm& g) {
   static std::shared_mutex mutex;
   static std::unordered_map<Key, std::shared_ptr<const Product>, KeyHash> cache;
-  // Shapes follow the lengths of sequences, so the set is open; a full cache starts over rather than growing for ever.
+  // Shapes follow the lengths of sequences, so the set is open; a full cache starts over rather than growing
+  // for ever.
   constexpr size_t kMaxProducts = 2048;
-  Key key{g.m, g.n, g.k, g.lda, g.ldb, g.ldc, g.alpha,
-          (g.transpose_a ? 1u : 0u) | (g.transpose_b ? 2u : 0u) | (g.beta != 0 ? 4u : 0u) | (g.in == DType::kBF16 ? 8u : 0u) |
-              (g.out == DType::kBF16 ? 16u : 0u)};
+  Key key{g.m,
+          g.n,
+          g.k,
+          g.lda,
+          g.ldb,
+          g.ldc,
+          g.alpha,
+          (g.transpose_a ? 1u : 0u) | (g.transpose_b ? 2u : 0u) | (g.beta != 0 ? 4u : 0u) |
+              (g.in == DType::kBF16 ? 8u : 0u) | (g.out == DType::kBF16 ? 16u : 0u)};
   {
     std::shared_lock lock(mutex);
     if (auto found = cache.find(key); found != cache.end()) return found->second;
@@ -121,9 +133,11 @@ void gemm(const Gemm& g) {
   OneThread single;
   std::shared_ptr<const Product> product = find_product(g);
   thread_local dnnl::stream stream(engine());
-  memory a(product->a, engine(), const_cast<void*>(g.a)), b(product->b, engine(), const_cast<void*>(g.b)), c(product->c, engine(), g.c);
+  memory a(product->a, engine(), const_cast<void*>(g.a)), b(product->b, engine(), const_cast<void*>(g.b)),
+      c(product->c, engine(), g.c);
   memory scratch(product->scratch, engine(), scratch_memory(product->scratch.get_size()));
-  product->primitive.execute(stream, {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}, {DNNL_ARG_SCRATCHPAD, scratch}});
+  product->primitive.execute(
+      stream, {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}, {DNNL_ARG_SCRATCHPAD, scratch}});
 }
 
 }  // namespace fettle::cpu

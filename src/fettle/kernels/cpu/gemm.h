@@ -6,9 +6,10 @@
 
 namespace fettle::cpu {
 
-/// C[m,n] = alpha * op(A) op(B) + beta * C, beta 0 or 1. Row-major with leading dimensions in elements; `transpose_a` means
-/// that A is stored [k,m]. A and B share `in`: f32 or bf16; C is f32 or bf16; sums are f32. Runs in the calling thread, so
-/// callers cut work into fixed tiles and results do not depend on the number of threads.
+/// C[m,n] = alpha * op(A) op(B) + beta * C, beta 0 or 1. Row-major with leading dimensions in elements;
+/// `transpose_a` means that A is stored [k,m]. A and B share `in`: f32 or bf16; C is f32 or bf16; sums are
+/// f32. Runs in the calling thread, so callers cut work into fixed tiles and results do not depend on the
+/// number of threads.
 struct Gemm {
   int64_t m, n, k;
   const void* a;

@@ -11,17 +11,18 @@ namespace {
 
 // Tiles are a function of the shape alone, which keeps results independent of the number of threads.
 constexpr int64_t kTileRows = 512, kTileColumns = 512;
-constexpr int64_t kFewRows = 4;              ///< up to here a product is bound by reading the weight once
+constexpr int64_t kFewRows = 4;                ///< up to here a product is bound by reading the weight once
 constexpr int64_t kWholeConversion = 1 << 20;  ///< operands up to this many elements are converted at once
 
-// Lengths of sequences are arbitrary, and oneDNN compiles a kernel for each shape. A length is therefore cut into whole
-// multiples of 64 and powers of two, which few kernels cover.
+// Lengths of sequences are arbitrary, and oneDNN compiles a kernel for each shape. A length is therefore cut
+// into whole multiples of 64 and powers of two, which few kernels cover.
 template <typename Body>
 void for_pieces(int64_t length, Body body) {
   constexpr int64_t kWhole = 64, kLongest = 2048;
   for (int64_t begin = 0; begin < length;) {
     int64_t left = length - begin;
-    int64_t piece = left >= kWhole ? std::min(left / kWhole * kWhole, kLongest) : int64_t{1} << (63 - __builtin_clzll(static_cast<uint64_t>(left)));
+    int64_t piece = left >= kWhole ? std::min(left / kWhole * kWhole, kLongest)
+                                   : int64_t{1} << (63 - __builtin_clzll(static_cast<uint64_t>(left)));
     body(begin, piece);
     begin += piece;
   }
@@ -56,10 +57,12 @@ struct Shape3 {
 
 Shape3 shape_of(const MatmulArgs& args) {
   const Tensor &a = *args.a, &b = *args.b;
-  Shape3 s{args.transpose_a ? a.cols() : a.rows(), args.transpose_b ? b.rows() : b.cols(), args.transpose_a ? a.rows() : a.cols()};
-  FETTLE_CHECK((args.transpose_b ? b.cols() : b.rows()) == s.k && args.out->rows() == s.m && args.out->cols() == s.n,
-               "matmul of {}{} and {}{} into {}", shape_string(a.shape()), args.transpose_a ? "ᵀ" : "", shape_string(b.shape()),
-               args.transpose_b ? "ᵀ" : "", shape_string(args.out->shape()));
+  Shape3 s{args.transpose_a ? a.cols() : a.rows(), args.transpose_b ? b.rows() : b.cols(),
+           args.transpose_a ? a.rows() : a.cols()};
+  FETTLE_CHECK(
+      (args.transpose_b ? b.cols() : b.rows()) == s.k && args.out->rows() == s.m && args.out->cols() == s.n,
+      "matmul of {}{} and {}{} into {}", shape_string(a.shape()), args.transpose_a ? "ᵀ" : "",
+      shape_string(b.shape()), args.transpose_b ? "ᵀ" : "", shape_string(args.out->shape()));
   return s;
 }
 
@@ -78,7 +81,8 @@ void finish_rows(const MatmulArgs& args, int64_t row0, int64_t rows, int64_t col
   }
 }
 
-// y[m, n] = alpha x Wᵀ (+ beta y + bias) for a handful of rows: each weight row is read once and meets every x.
+// y[m, n] = alpha x Wᵀ (+ beta y + bias) for a handful of rows: each weight row is read once and meets every
+// x.
 void few_rows(const MatmulArgs& args, const Shape3& s) {
   const VectorKernels& v = vector_kernels();
   const Tensor &a = *args.a, &b = *args.b;
@@ -110,7 +114,8 @@ void few_rows(const MatmulArgs& args, const Shape3& s) {
   });
 }
 
-// An operand in the product's dtype: the tensor itself, a converted copy when it is small, or nothing (converted by tile).
+// An operand in the product's dtype: the tensor itself, a converted copy when it is small, or nothing
+// (converted by tile).
 Tensor whole_operand(const Tensor& x, DType product) {
   if (x.dtype() == product) return x;
   if (x.numel() <= kWholeConversion) return x.to(product, MemoryKind::kWorkspace);
@@ -118,10 +123,12 @@ Tensor whole_operand(const Tensor& x, DType product) {
 }
 
 // Converts a sub-matrix [rows, columns] at (row0, col0) of x into contiguous scratch.
-const void* converted_panel(const Tensor& x, int64_t row0, int64_t rows, int64_t col0, int64_t columns, DType product, int slot) {
+const void* converted_panel(const Tensor& x, int64_t row0, int64_t rows, int64_t col0, int64_t columns,
+                            DType product, int slot) {
   float* scratch = scratch_f32(slot, rows * columns);
   if (product == DType::kF32) {
-    for (int64_t r = 0; r < rows; ++r) read_f32(at(x, (row0 + r) * x.cols() + col0), x.dtype(), scratch + r * columns, columns);
+    for (int64_t r = 0; r < rows; ++r)
+      read_f32(at(x, (row0 + r) * x.cols() + col0), x.dtype(), scratch + r * columns, columns);
     return scratch;
   }
   float* row = scratch_f32(slot + 1, columns);
@@ -143,7 +150,9 @@ void matmul(const MatmulArgs& args) {
   DType product = args.compute == DType::kBF16 && native_bf16() ? DType::kBF16 : DType::kF32;
   Tensor a = whole_operand(*args.a, product), b = whole_operand(*args.b, product);
   // oneDNN writes f32 or bf16; anything else, and any beta besides 0 and 1, goes through an f32 tile.
-  DType gemm_out = out.dtype() == DType::kF32 || (out.dtype() == DType::kBF16 && product == DType::kBF16) ? out.dtype() : DType::kF32;
+  DType gemm_out = out.dtype() == DType::kF32 || (out.dtype() == DType::kBF16 && product == DType::kBF16)
+                       ? out.dtype()
+                       : DType::kF32;
   bool direct = gemm_out == out.dtype() && (args.beta == 0.0f || args.beta == 1.0f);
 
   int64_t tile_m = std::min(s.m, kTileRows), tile_n = std::min(s.n, kTileColumns);
@@ -152,8 +161,20 @@ void matmul(const MatmulArgs& args) {
   parallel_for(tiles_m * tiles_n, [&](int64_t tile) {
     int64_t row0 = tile % tiles_m * tile_m, col0 = tile / tiles_m * tile_n;
     int64_t rows = std::min(tile_m, s.m - row0), columns = std::min(tile_n, s.n - col0);
-    Gemm g{.m = rows, .n = columns, .k = s.k, .a = nullptr, .b = nullptr, .c = nullptr, .lda = 0, .ldb = 0, .ldc = 0,
-           .transpose_a = args.transpose_a, .transpose_b = args.transpose_b, .alpha = args.alpha, .in = product, .out = gemm_out};
+    Gemm g{.m = rows,
+           .n = columns,
+           .k = s.k,
+           .a = nullptr,
+           .b = nullptr,
+           .c = nullptr,
+           .lda = 0,
+           .ldb = 0,
+           .ldc = 0,
+           .transpose_a = args.transpose_a,
+           .transpose_b = args.transpose_b,
+           .alpha = args.alpha,
+           .in = product,
+           .out = gemm_out};
     if (a.defined()) {
       g.a = at(a, args.transpose_a ? row0 : row0 * s.k);
       g.lda = a.cols();
@@ -188,7 +209,8 @@ void matmul(const MatmulArgs& args) {
       float* buffer = scratch_f32(18, columns);
       for (int64_t r = 0; r < rows; ++r) {
         int64_t element = (row0 + r) * s.n + col0;
-        if (args.beta != 0) vector_kernels().axpy(args.beta, row_f32(out, element, columns, buffer), c + r * columns, columns);
+        if (args.beta != 0)
+          vector_kernels().axpy(args.beta, row_f32(out, element, columns, buffer), c + r * columns, columns);
         write_f32(c + r * columns, at(out, element), out.dtype(), columns);
       }
     }

@@ -18,23 +18,38 @@ inline std::byte* at(Tensor& t, int64_t element) {
 inline void read_f32(const std::byte* source, DType dtype, float* out, int64_t n) {
   const VectorKernels& v = vector_kernels();
   switch (dtype) {
-    case DType::kF32: std::memcpy(out, source, static_cast<size_t>(n) * 4); return;
-    case DType::kBF16: v.bf16_to_f32(reinterpret_cast<const uint16_t*>(source), out, n); return;
-    case DType::kF16: v.f16_to_f32(reinterpret_cast<const uint16_t*>(source), out, n); return;
-    default: FETTLE_CHECK(false, "the CPU backend has no arithmetic for {}", dtype_name(dtype));
+    case DType::kF32:
+      std::memcpy(out, source, static_cast<size_t>(n) * 4);
+      return;
+    case DType::kBF16:
+      v.bf16_to_f32(reinterpret_cast<const uint16_t*>(source), out, n);
+      return;
+    case DType::kF16:
+      v.f16_to_f32(reinterpret_cast<const uint16_t*>(source), out, n);
+      return;
+    default:
+      FETTLE_CHECK(false, "the CPU backend has no arithmetic for {}", dtype_name(dtype));
   }
 }
 inline void write_f32(const float* source, std::byte* out, DType dtype, int64_t n) {
   const VectorKernels& v = vector_kernels();
   switch (dtype) {
-    case DType::kF32: std::memcpy(out, source, static_cast<size_t>(n) * 4); return;
-    case DType::kBF16: v.f32_to_bf16(source, reinterpret_cast<uint16_t*>(out), n); return;
-    case DType::kF16: v.f32_to_f16(source, reinterpret_cast<uint16_t*>(out), n); return;
-    default: FETTLE_CHECK(false, "the CPU backend has no arithmetic for {}", dtype_name(dtype));
+    case DType::kF32:
+      std::memcpy(out, source, static_cast<size_t>(n) * 4);
+      return;
+    case DType::kBF16:
+      v.f32_to_bf16(source, reinterpret_cast<uint16_t*>(out), n);
+      return;
+    case DType::kF16:
+      v.f32_to_f16(source, reinterpret_cast<uint16_t*>(out), n);
+      return;
+    default:
+      FETTLE_CHECK(false, "the CPU backend has no arithmetic for {}", dtype_name(dtype));
   }
 }
 
-/// A run of a tensor for reading: the tensor's own memory when it is f32, else converted into `buffer` (n floats).
+/// A run of a tensor for reading: the tensor's own memory when it is f32, else converted into `buffer` (n
+/// floats).
 inline const float* row_f32(const Tensor& t, int64_t element, int64_t n, float* buffer) {
   if (t.dtype() == DType::kF32) return reinterpret_cast<const float*>(at(t, element));
   read_f32(at(t, element), t.dtype(), buffer, n);
@@ -45,7 +60,10 @@ inline const float* row_f32(const Tensor& t, int64_t element, int64_t n, float* 
 class OutRow {
  public:
   OutRow(Tensor& t, int64_t element, int64_t n, float* buffer)
-      : target_(at(t, element)), dtype_(t.dtype()), n_(n), data_(t.dtype() == DType::kF32 ? reinterpret_cast<float*>(target_) : buffer) {}
+      : target_(at(t, element)),
+        dtype_(t.dtype()),
+        n_(n),
+        data_(t.dtype() == DType::kF32 ? reinterpret_cast<float*>(target_) : buffer) {}
   float* data() { return data_; }
   void store() {
     if (dtype_ != DType::kF32) write_f32(data_, target_, dtype_, n_);

@@ -1,6 +1,6 @@
-// The vector loops of the CPU backend: one source (vector_kernels.inc), compiled for several instruction sets; the table
-// for this machine is chosen at run time. All functions work on contiguous f32 runs of one thread; conversions and
-// threading are the callers' matter.
+// The vector loops of the CPU backend: one source (vector_kernels.inc), compiled for several instruction
+// sets; the table for this machine is chosen at run time. All functions work on contiguous f32 runs of one
+// thread; conversions and threading are the callers' matter.
 #pragma once
 #include <cstdint>
 
@@ -28,23 +28,26 @@ struct VectorKernels {
   /// y += x * z * a
   void (*multiply_add)(float a, const float* x, const float* z, float* y, int64_t n);
   /// dx = r * (dy * w) - c * x (+ residual when not null)
-  void (*rms_norm_dx)(const float* dy, const float* w, const float* x, float r, float c, const float* residual, float* dx,
-                      int64_t n);
+  void (*rms_norm_dx)(const float* dy, const float* w, const float* x, float r, float c,
+                      const float* residual, float* dx, int64_t n);
   // --- activations ---
   void (*swiglu)(const float* gate, const float* up, float* y, int64_t n);
-  void (*swiglu_backward)(const float* dy, const float* gate, const float* up, float* dgate, float* dup, int64_t n);
+  void (*swiglu_backward)(const float* dy, const float* gate, const float* up, float* dgate, float* dup,
+                          int64_t n);
   /// y = exp(a * x - shift); returns the sum of y.
   float (*exp_shift)(const float* x, float a, float shift, float* y, int64_t n);
   /// y = p * (dp - delta) * a
   void (*softmax_backward)(const float* p, const float* dp, float delta, float a, float* y, int64_t n);
   // --- rotary: halves a, b of one head ---
-  void (*rotate)(const float* a, const float* b, const float* cos, const float* sin, float* ya, float* yb, int64_t half);
-  // --- dropout: y = x * keep / (1-p), Philox blocks first_block … of the key; n a multiple of 4 but at the end ---
-  void (*dropout)(const float* x, float p, uint32_t k0, uint32_t k1, uint32_t c1, uint32_t c2, uint32_t c3, uint64_t first_block,
-                  float* y, int64_t n);
+  void (*rotate)(const float* a, const float* b, const float* cos, const float* sin, float* ya, float* yb,
+                 int64_t half);
+  // --- dropout: y = x * keep / (1-p), Philox blocks first_block … of the key; n a multiple of 4 but at the
+  // end ---
+  void (*dropout)(const float* x, float p, uint32_t k0, uint32_t k1, uint32_t c1, uint32_t c2, uint32_t c3,
+                  uint64_t first_block, float* y, int64_t n);
   // --- optimizer ---
-  void (*adamw)(float* p, const float* g, float* m, float* v, int64_t n, float grad_scale, float beta1, float beta2, float decay,
-                float step_size, float inverse_root_correction, float epsilon);
+  void (*adamw)(float* p, const float* g, float* m, float* v, int64_t n, float grad_scale, float beta1,
+                float beta2, float decay, float step_size, float inverse_root_correction, float epsilon);
   // --- products of few rows: y[i] = x · w_i for rows w_i of length k ---
   float (*dot_bf16)(const float* x, const uint16_t* w, int64_t k);
   float (*dot_f16)(const float* x, const uint16_t* w, int64_t k);

@@ -1,5 +1,5 @@
-// The yardstick: every op as plain loops in f64, whatever the dtype of its tensors; results are rounded once, on writing.
-// Slow and readable on purpose.
+// The yardstick: every op as plain loops in f64, whatever the dtype of its tensors; results are rounded once,
+// on writing. Slow and readable on purpose.
 #include <cmath>
 #include <limits>
 
@@ -11,30 +11,48 @@ namespace {
 
 double load(const Tensor& t, int64_t i) {
   switch (t.dtype()) {
-    case DType::kF32: return t.data<float>()[i];
-    case DType::kF64: return t.data<double>()[i];
-    case DType::kBF16: return static_cast<float>(t.data<bf16>()[i]);
-    case DType::kF16: return static_cast<float>(t.data<f16>()[i]);
-    default: FETTLE_CHECK(false, "floating tensor expected, found {}", dtype_name(t.dtype()));
+    case DType::kF32:
+      return t.data<float>()[i];
+    case DType::kF64:
+      return t.data<double>()[i];
+    case DType::kBF16:
+      return static_cast<float>(t.data<bf16>()[i]);
+    case DType::kF16:
+      return static_cast<float>(t.data<f16>()[i]);
+    default:
+      FETTLE_CHECK(false, "floating tensor expected, found {}", dtype_name(t.dtype()));
   }
 }
 
 double rounded(double value, DType dtype) {
   switch (dtype) {
-    case DType::kF32: return static_cast<float>(value);
-    case DType::kBF16: return static_cast<float>(bf16(static_cast<float>(value)));
-    case DType::kF16: return static_cast<float>(f16(static_cast<float>(value)));
-    default: return value;
+    case DType::kF32:
+      return static_cast<float>(value);
+    case DType::kBF16:
+      return static_cast<float>(bf16(static_cast<float>(value)));
+    case DType::kF16:
+      return static_cast<float>(f16(static_cast<float>(value)));
+    default:
+      return value;
   }
 }
 
 void store(Tensor& t, int64_t i, double value) {
   switch (t.dtype()) {
-    case DType::kF32: t.data<float>()[i] = static_cast<float>(value); return;
-    case DType::kF64: t.data<double>()[i] = value; return;
-    case DType::kBF16: t.data<bf16>()[i] = bf16(static_cast<float>(value)); return;
-    case DType::kF16: t.data<f16>()[i] = f16(static_cast<float>(value)); return;
-    default: FETTLE_CHECK(false, "floating tensor expected, found {}", dtype_name(t.dtype()));
+    case DType::kF32:
+      t.data<float>()[i] = static_cast<float>(value);
+      return;
+    case DType::kF64:
+      t.data<double>()[i] = value;
+      return;
+    case DType::kBF16:
+      t.data<bf16>()[i] = bf16(static_cast<float>(value));
+      return;
+    case DType::kF16:
+      t.data<f16>()[i] = f16(static_cast<float>(value));
+      return;
+    default:
+      FETTLE_CHECK(false, "floating tensor expected, found {}", dtype_name(t.dtype()));
   }
 }
 
@@ -97,9 +115,11 @@ class ReferenceBackend final : public Backend {
     const Tensor &a = *args.a, &b = *args.b;
     Tensor& out = *args.out;
     int64_t m = out.rows(), n = out.cols(), k = args.transpose_a ? a.rows() : a.cols();
-    FETTLE_CHECK((args.transpose_a ? a.cols() : a.rows()) == m && (args.transpose_b ? b.rows() : b.cols()) == n &&
+    FETTLE_CHECK((args.transpose_a ? a.cols() : a.rows()) == m &&
+                     (args.transpose_b ? b.rows() : b.cols()) == n &&
                      (args.transpose_b ? b.cols() : b.rows()) == k,
-                 "matmul of {} and {} into {}", shape_string(a.shape()), shape_string(b.shape()), shape_string(out.shape()));
+                 "matmul of {} and {} into {}", shape_string(a.shape()), shape_string(b.shape()),
+                 shape_string(out.shape()));
     for (int64_t i = 0; i < m; ++i)
       for (int64_t j = 0; j < n; ++j) {
         double sum = 0;
@@ -131,13 +151,13 @@ class ReferenceBackend final : public Backend {
         store(y, r * width + j, rounded(load(x, r * width + j) * inverse, x.dtype()) * load(weight, j));
     }
   }
-  void add_rms_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor& sum, Tensor& y,
-                    Tensor& rstd) override {
+  void add_rms_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor& sum,
+                    Tensor& y, Tensor& rstd) override {
     add(x, delta, sum);
     rms_norm(sum, weight, eps, y, rstd);
   }
-  void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& residual,
-                         Tensor& dx, Tensor& dweight) override {
+  void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                         const Tensor& residual, Tensor& dx, Tensor& dweight) override {
     // y = x r w, r = (mean x² + eps)^-1/2:  dx = r (g - x r² mean(g x)) with g = dy w;  dw = Σ dy x r.
     int64_t width = x.cols();
     for (int64_t row = 0; row < x.rows(); ++row) {
@@ -153,8 +173,8 @@ class ReferenceBackend final : public Backend {
       }
     }
   }
-  void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor& y, Tensor& mean,
-                  Tensor& rstd) override {
+  void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor& y,
+                  Tensor& mean, Tensor& rstd) override {
     int64_t width = x.cols();
     for (int64_t r = 0; r < x.rows(); ++r) {
       double sum = 0, squares = 0;
@@ -166,11 +186,12 @@ class ReferenceBackend final : public Backend {
       store(rstd, r, inverse);
       for (int64_t j = 0; j < width; ++j)
         store(y, r * width + j,
-              (load(x, r * width + j) - average) * inverse * load(weight, j) + (bias.defined() ? load(bias, j) : 0.0));
+              (load(x, r * width + j) - average) * inverse * load(weight, j) +
+                  (bias.defined() ? load(bias, j) : 0.0));
     }
   }
-  void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& rstd,
-                           Tensor& dx, Tensor& dweight, Tensor& dbias) override {
+  void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
+                           const Tensor& rstd, Tensor& dx, Tensor& dweight, Tensor& dbias) override {
     // With h = (x - mean) r and g = dy w:  dx = r (g - mean(g) - h mean(g h)).
     int64_t width = x.cols();
     for (int64_t row = 0; row < x.rows(); ++row) {
@@ -193,8 +214,8 @@ class ReferenceBackend final : public Backend {
     }
   }
 
-  void rotary(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin, bool inverse,
-              Tensor& out) override {
+  void rotary(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin,
+              bool inverse, Tensor& out) override {
     int64_t heads = x.dim(1), dim = x.dim(2), half = cos.cols();
     for (int64_t t = 0; t < x.dim(0); ++t)
       for (int64_t h = 0; h < heads; ++h) {
@@ -222,14 +243,16 @@ class ReferenceBackend final : public Backend {
       for (int64_t d = 0; d < dim; ++d) {
         double value = 0;
         for (size_t j = 0; j < p.size(); ++j)
-          value += p[j] / sum * load(v, ((spec.cu_k[s] + range.first + static_cast<int64_t>(j)) * kv_heads + g) * dim + d);
+          value += p[j] / sum *
+                   load(v, ((spec.cu_k[s] + range.first + static_cast<int64_t>(j)) * kv_heads + g) * dim + d);
         store(out, (t * heads + h) * dim + d, value);
       }
       if (lse.defined()) store(lse, h * total + t, top + std::log(sum));
     });
   }
-  void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
-                          const Tensor& lse, const AttentionSpec& spec, Tensor& dq, Tensor& dk, Tensor& dv) override {
+  void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const Tensor& out, const Tensor& lse, const AttentionSpec& spec, Tensor& dq,
+                          Tensor& dk, Tensor& dv) override {
     // p = exp(s - lse);  dv += pᵀ dout;  ds = p (dout vᵀ - Σ dout out);  dq = ds k scale;  dk += dsᵀ q scale.
     int64_t heads = q.dim(1), kv_heads = k.dim(1), dim = q.dim(2), total = q.dim(0);
     std::vector<double> dkeys(static_cast<size_t>(k.numel())), dvalues(static_cast<size_t>(v.numel()));
@@ -262,7 +285,8 @@ class ReferenceBackend final : public Backend {
       store(out, i, g / (1.0 + std::exp(-g)) * load(up, i));
     }
   }
-  void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate, Tensor& dup) override {
+  void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate,
+                       Tensor& dup) override {
     for (int64_t i = 0; i < dout.numel(); ++i) {
       double g = load(gate, i), u = load(up, i), d = load(dout, i), sigmoid = 1.0 / (1.0 + std::exp(-g));
       store(dgate, i, d * u * sigmoid * (1.0 + g * (1.0 - sigmoid)));
@@ -273,18 +297,23 @@ class ReferenceBackend final : public Backend {
   void embedding(std::span<const int32_t> ids, const Tensor& table, Tensor& out) override {
     int64_t width = table.cols();
     for (size_t t = 0; t < ids.size(); ++t)
-      for (int64_t j = 0; j < width; ++j) store(out, static_cast<int64_t>(t) * width + j, load(table, ids[t] * width + j));
+      for (int64_t j = 0; j < width; ++j)
+        store(out, static_cast<int64_t>(t) * width + j, load(table, ids[t] * width + j));
   }
   void embedding_backward(std::span<const int32_t> ids, const Tensor& dout, Tensor& dtable) override {
     int64_t width = dtable.cols();
     for (size_t t = 0; t < ids.size(); ++t)
-      for (int64_t j = 0; j < width; ++j) accumulate(dtable, ids[t] * width + j, load(dout, static_cast<int64_t>(t) * width + j));
+      for (int64_t j = 0; j < width; ++j)
+        accumulate(dtable, ids[t] * width + j, load(dout, static_cast<int64_t>(t) * width + j));
   }
-  void gather_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override { embedding(rows, x, out); }
+  void gather_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override {
+    embedding(rows, x, out);
+  }
   void scatter_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override {
     int64_t width = x.cols();
     for (size_t i = 0; i < rows.size(); ++i)
-      for (int64_t j = 0; j < width; ++j) store(out, rows[i] * width + j, load(x, static_cast<int64_t>(i) * width + j));
+      for (int64_t j = 0; j < width; ++j)
+        store(out, rows[i] * width + j, load(x, static_cast<int64_t>(i) * width + j));
   }
 
   void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale, Tensor& losses,
@@ -299,7 +328,8 @@ class ReferenceBackend final : public Backend {
       store(losses, r, normaliser - load(logits, r * vocab + label));
       if (!dlogits.defined()) continue;
       for (int64_t j = 0; j < vocab; ++j)
-        store(dlogits, r * vocab + j, grad_scale * (std::exp(load(logits, r * vocab + j) - normaliser) - (j == label)));
+        store(dlogits, r * vocab + j,
+              grad_scale * (std::exp(load(logits, r * vocab + j) - normaliser) - (j == label)));
     }
   }
 
@@ -307,11 +337,13 @@ class ReferenceBackend final : public Backend {
     double correction1 = 1.0 - std::pow(a.beta1, a.step), correction2 = 1.0 - std::pow(a.beta2, a.step);
     for (int64_t i = 0; i < parameter.numel(); ++i) {
       double g = load(gradient, i) * a.grad_scale, p = load(parameter, i);
-      double first = a.beta1 * load(m, i) + (1.0 - a.beta1) * g, second = a.beta2 * load(v, i) + (1.0 - a.beta2) * g * g;
+      double first = a.beta1 * load(m, i) + (1.0 - a.beta1) * g,
+             second = a.beta2 * load(v, i) + (1.0 - a.beta2) * g * g;
       store(m, i, first);
       store(v, i, second);
       p *= 1.0 - static_cast<double>(a.learning_rate) * a.weight_decay;
-      store(parameter, i, p - a.learning_rate * (first / correction1) / (std::sqrt(second / correction2) + a.epsilon));
+      store(parameter, i,
+            p - a.learning_rate * (first / correction1) / (std::sqrt(second / correction2) + a.epsilon));
     }
   }
 
@@ -322,8 +354,8 @@ class ReferenceBackend final : public Backend {
       for (int64_t i = 0; i < spec.cu_q[s + 1] - spec.cu_q[s]; ++i)
         for (int64_t h = 0; h < heads; ++h) body(s, i, h, h / (heads / kv_heads));
   }
-  static std::vector<double> scores(const Tensor& q, const Tensor& k, const AttentionSpec& spec, size_t s, int64_t t,
-                                    int64_t h, int64_t g, KeyRange range) {
+  static std::vector<double> scores(const Tensor& q, const Tensor& k, const AttentionSpec& spec, size_t s,
+                                    int64_t t, int64_t h, int64_t g, KeyRange range) {
     int64_t heads = q.dim(1), kv_heads = k.dim(1), dim = q.dim(2);
     std::vector<double> out;
     for (int64_t j = range.first; j < range.last; ++j) {
