@@ -9,7 +9,8 @@ Conversation from_prompt_completion(const OrderedJson& row) {
   Conversation c;
   if (has_field(row, "prompt") && row["prompt"].is_array()) {
     append_messages(row["prompt"], message_tags(), c);
-    for (Message& message : c.messages) message.trained = false;
+    for (Message& message : c.messages)
+      message.trained = message.role != Role::kAssistant && message.role != Role::kFunction;
     append_messages(required_list_field(row, "completion"), message_tags(), c);
     c.tools = tools_field(row, "tools");
     return c;
