@@ -2,7 +2,7 @@
 # shows the floors and a change to one kernel rebuilds one object.
 add_library(fettle_flags INTERFACE)
 target_include_directories(fettle_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(fettle_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -fno-math-errno
+target_compile_options(fettle_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -fno-math-errno
   -fstack-protector-strong $<$<CONFIG:Release>:-O2>)
 # Strict IEEE arithmetic and no implicit FMA contraction in plain C++ code: the same source gives the same bits.
 target_compile_options(fettle_flags INTERFACE -ffp-contract=off)
