@@ -37,7 +37,7 @@ class Fixture {
     ASSERT_TRUE(got.defined()) << case_ << "." << name;
     Tensor have = got.to(DType::kF32);
     ASSERT_EQ(have.numel(), want.numel()) << case_ << "." << name;
-    double size = 1e-3;
+    double size = 1e-2;
     for (float v : want.span<float>()) size = std::max(size, static_cast<double>(std::abs(v)));
     for (int64_t i = 0; i < want.numel(); ++i)
       ASSERT_NEAR(have.data<float>()[i], want.data<float>()[i], tolerance * size)

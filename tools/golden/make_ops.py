@@ -371,7 +371,7 @@ def adamw():
             state = optimizer.state[parameter]
             fx.keep(
                 case,
-                **{f"parameter.{step}": parameter.clone(), f"m.{step}": state["exp_avg"], f"v.{step}": state["exp_avg_sq"]},
+                **{f"parameter.{step}": parameter.clone(), f"m.{step}": state["exp_avg"].clone(), f"v.{step}": state["exp_avg_sq"].clone()},
             )
         fx.cases[case] = {
             "learning_rates": rates,

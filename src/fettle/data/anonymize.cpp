@@ -1,0 +1,247 @@
+#include "fettle/data/anonymize.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "fettle/base/error.h"
+#include "fettle/data/reader.h"
+#include "fettle/data/record_writer.h"
+
+namespace fettle {
+namespace {
+
+bool digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+bool word(char c) {
+  return digit(c) || letter(c) || c == '_';
+}
+/// The character at `at`, a blank outside.
+char look(std::string_view text, size_t at) {
+  return at < text.size() ? text[at] : ' ';
+}
+
+// Each rule: the length of a find that begins at `at`, or 0. All look at a bounded number of characters.
+
+// The local part may be 64 characters, a host 253 (RFC 5321).
+size_t email_at(std::string_view text, size_t at) {
+  auto local = [](char c) { return word(c) || c == '.' || c == '+' || c == '-' || c == '%'; };
+  if (!word(text[at]) || (at > 0 && local(text[at - 1]))) return 0;
+  size_t end = at;
+  while (end - at < 64 && local(look(text, end))) ++end;
+  if (look(text, end) != '@') return 0;
+  size_t host = ++end, dot = 0;
+  while (end - host < 253) {
+    char c = look(text, end);
+    if (c == '.' && word(look(text, end + 1)))
+      dot = end;
+    else if (!digit(c) && !letter(c) && c != '-')
+      break;
+    ++end;
+  }
+  bool good = dot > host && end - dot >= 3 && letter(look(text, dot + 1));
+  return good ? end - at : 0;
+}
+
+bool chinese_id(std::string_view id) {
+  static constexpr int weights[] = {7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2};
+  static constexpr std::string_view checks = "10X98765432";
+  auto number = [&](size_t from, size_t count) {
+    int value = 0;
+    for (size_t i = from; i < from + count; ++i) value = value * 10 + (id[i] - '0');
+    return value;
+  };
+  int year = number(6, 4), month = number(10, 2), day = number(12, 2), sum = 0;
+  if (year < 1850 || year > 2150 || month < 1 || month > 12 || day < 1 || day > 31) return false;
+  for (size_t i = 0; i < 17; ++i) sum += (id[i] - '0') * weights[i];
+  char last = id[17] == 'x' ? 'X' : id[17];
+  return checks[static_cast<size_t>(sum % 11)] == last;
+}
+
+size_t digits_from(std::string_view text, size_t at, size_t most) {
+  size_t n = 0;
+  while (n < most && digit(look(text, at + n))) ++n;
+  return n;
+}
+
+/// Matches a pattern of 9 (a digit) and other characters (themselves) that no digit or letter continues.
+bool fits(std::string_view text, size_t at, std::string_view pattern) {
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    char c = look(text, at + i);
+    if (pattern[i] == '9' ? !digit(c) : c != pattern[i]) return false;
+  }
+  return !word(look(text, at + pattern.size()));
+}
+
+bool starts_number(std::string_view text, size_t at) {
+  return at == 0 || !word(text[at - 1]);
+}
+
+size_t id_number_at(std::string_view text, size_t at) {
+  if (!starts_number(text, at)) return 0;
+  if (fits(text, at, "999-99-9999") && look(text, at + 11) != '-') return 11;
+  if (digits_from(text, at, 19) < 17) return 0;
+  char last = look(text, at + 17);
+  if (!(digit(last) || last == 'x' || last == 'X') || word(look(text, at + 18))) return 0;
+  return chinese_id(text.substr(at, 18)) ? 18 : 0;
+}
+
+size_t bank_card_at(std::string_view text, size_t at) {
+  if (!starts_number(text, at) || text[at] < '3' || text[at] > '6') return 0;
+  std::string digits;
+  size_t end = at, last = at;
+  while (digits.size() < 20) {
+    char c = look(text, end);
+    if (digit(c)) {
+      digits += c;
+      last = ++end;
+    } else if ((c == ' ' || c == '-') && digits.size() % 4 == 0 && digit(look(text, end + 1))) {
+      ++end;
+    } else {
+      break;
+    }
+  }
+  if (digits.size() < 13 || digits.size() > 19 || word(look(text, last))) return 0;
+  int sum = 0;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    int value = digits[digits.size() - 1 - i] - '0';
+    if (i % 2 == 1) value = value * 2 > 9 ? value * 2 - 9 : value * 2;
+    sum += value;
+  }
+  return sum % 10 == 0 ? last - at : 0;
+}
+
+size_t phone_at(std::string_view text, size_t at) {
+  char c = text[at];
+  if (c == '+' && at + 1 < text.size() && (at == 0 || !word(text[at - 1]))) {
+    // +country, then 7 to 15 digits in all with single separators (E.164).
+    size_t end = at + 1, last = end, count = 0;
+    while (end - at < 24) {
+      char next = look(text, end);
+      if (digit(next)) {
+        ++count;
+        last = ++end;
+      } else if ((next == ' ' || next == '-') && digit(look(text, end + 1))) {
+        ++end;
+      } else {
+        break;
+      }
+    }
+    return count >= 8 && count <= 15 && !word(look(text, last)) ? last - at : 0;
+  }
+  if (!digit(c) && c != '(') return 0;
+  if (!starts_number(text, at)) return 0;
+  if (c == '1' && look(text, at + 1) >= '3' && look(text, at + 1) <= '9')
+    for (std::string_view pattern : {"99999999999", "999-9999-9999", "999 9999 9999"})
+      if (fits(text, at, pattern)) return pattern.size();
+  if (c == '0')
+    for (std::string_view pattern : {"099-99999999", "099-9999999", "0999-99999999", "0999-9999999"})
+      if (fits(text, at, pattern)) return pattern.size();
+  for (std::string_view pattern : {"999-999-9999", "(999) 999-9999", "999.999.9999"})
+    if (fits(text, at, pattern)) return pattern.size();
+  return 0;
+}
+
+size_t ip_address_at(std::string_view text, size_t at) {
+  if (!digit(text[at]) || !starts_number(text, at) || (at > 0 && text[at - 1] == '.')) return 0;
+  size_t end = at;
+  for (int part = 0; part < 4; ++part) {
+    size_t count = digits_from(text, end, 4);
+    if (count == 0 || count > 3) return 0;
+    int value = 0;
+    for (size_t i = 0; i < count; ++i) value = value * 10 + (text[end + i] - '0');
+    if (value > 255) return 0;
+    end += count;
+    if (part < 3 && look(text, end++) != '.') return 0;
+  }
+  bool goes_on = word(look(text, end)) || (look(text, end) == '.' && digit(look(text, end + 1)));
+  return goes_on ? 0 : end - at;
+}
+
+struct Rule {
+  size_t (*find)(std::string_view, size_t);
+  const char* name;
+  const char* mask;
+};
+constexpr Rule kRules[kPersonalDataKinds] = {{email_at, "e-mail addresses", "[EMAIL]"},
+                                             {id_number_at, "identity numbers", "[ID]"},
+                                             {bank_card_at, "bank cards", "[CARD]"},
+                                             {phone_at, "phone numbers", "[PHONE]"},
+                                             {ip_address_at, "IP addresses", "[IP]"}};
+
+template <typename Take>
+PersonalDataCounts scan(const std::filesystem::path& input, Take&& take) {
+  PersonalDataCounts counts;
+  for_each_record(input, [&](Record&& record) {
+    int64_t before = counts.total();
+    anonymize_json(record.value, counts.found);
+    ++counts.rows;
+    counts.rows_with += counts.total() > before;
+    take(record.value);
+    return true;
+  });
+  if (counts.rows == 0) fail_input("{}: no records", input.string());
+  return counts;
+}
+
+}  // namespace
+
+const char* personal_data_name(PersonalData kind) {
+  return kRules[static_cast<size_t>(kind)].name;
+}
+
+int64_t PersonalDataCounts::total() const {
+  return std::accumulate(found.begin(), found.end(), int64_t{0});
+}
+
+std::string anonymize_text(std::string_view text, std::array<int64_t, kPersonalDataKinds>& found) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    size_t length = 0;
+    char c = text[at];
+    if (word(c) || c == '+' || c == '(')
+      for (size_t rule = 0; rule < kPersonalDataKinds && length == 0; ++rule) {
+        length = kRules[rule].find(text, at);
+        if (length == 0) continue;
+        out += kRules[rule].mask;
+        ++found[rule];
+      }
+    if (length == 0) out += c;
+    at += std::max<size_t>(length, 1);
+  }
+  return out;
+}
+
+void anonymize_json(OrderedJson& value, std::array<int64_t, kPersonalDataKinds>& found) {
+  if (value.is_string()) {
+    value = anonymize_text(value.get_ref<const std::string&>(), found);
+  } else if (value.is_number_unsigned()) {
+    int64_t before = std::accumulate(found.begin(), found.end(), int64_t{0});
+    std::string text = anonymize_text(value.dump(), found);
+    if (std::accumulate(found.begin(), found.end(), int64_t{0}) > before) value = text;
+  } else if (value.is_structured()) {
+    for (OrderedJson& item : value) anonymize_json(item, found);  // the reader bounds the depth
+  }
+}
+
+PersonalDataCounts count_personal_data(const std::filesystem::path& input) {
+  return scan(input, [](const OrderedJson&) {});
+}
+
+PersonalDataCounts anonymize_dataset(const std::filesystem::path& input,
+                                     const std::filesystem::path& output) {
+  std::error_code ignored;
+  if (std::filesystem::equivalent(input, output, ignored))
+    fail_usage("{}: input and output are one file; name another output", output.string());
+  RecordWriter writer(output);
+  PersonalDataCounts counts = scan(input, [&](const OrderedJson& record) { writer.write(record); });
+  writer.commit();
+  return counts;
+}
+
+}  // namespace fettle
