@@ -171,6 +171,7 @@ class FineTuning {
     request.mask_history = config_.get<bool>("mask_history");
     request.default_system = config_.get<Text>("default_system").value_or("");
     request.stage = stage_;
+    request.packing = config_.get<std::optional<bool>>("packing");
     request.vocab_size = model_config.vocab_size;
     request.seed = static_cast<uint64_t>(config_.get<int64_t>("seed"));
     request.progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
