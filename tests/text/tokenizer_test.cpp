@@ -28,7 +28,7 @@ class RealTokenizer : public ::testing::TestWithParam<std::string> {
 
 TEST_P(RealTokenizer, EqualsHuggingFace) {
   FETTLE_REQUIRE_ASSETS();
-  auto tokenizer = load_tokenizer_json(folder() / "tokenizer.json");
+  auto tokenizer = load_tokenizer_file(folder() / "tokenizer.json");
   int64_t rows = each_row("vectors.jsonl", [&](const Json& row) {
     std::string text = row["text"];
     std::vector<TokenId> ids = row["ids"], with_special = row["ids_special"];

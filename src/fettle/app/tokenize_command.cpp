@@ -15,7 +15,7 @@ namespace {
 
 struct Flags {
   std::string model, file = "-", chat_template;
-  bool no_special = false, decode = false, keep_special = false, render = false;
+  bool no_special = false, decode = false, keep_special = false, render = false, json = false;
 };
 
 std::vector<TokenId> ids_of(const Json& json, const std::string& where) {
@@ -65,7 +65,9 @@ void run(const Flags& flags) {
     begin = end + 1;
     std::string where = fmt::format("{}:{}", flags.file, ++number);
     if (flags.decode) {
-      fmt::print("{}\n", tokenizer->decode(ids_of(parse_json(line, where), where), !flags.keep_special));
+      std::string text = tokenizer->decode(ids_of(parse_json(line, where), where), !flags.keep_special);
+      if (flags.json) text = Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+      fmt::print("{}\n", text);
     } else if (chat) {
       Conversation conversation = conversation_of(parse_json(line, where), where);
       std::vector<TokenId> ids;
@@ -81,7 +83,13 @@ void run(const Flags& flags) {
       OrderedJson out = {{"text", tokenizer->decode(ids, false)}, {"input_ids", ids}};
       fmt::print("{}\n", out.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
     } else {
-      fmt::print("[{}]\n", fmt::join(tokenizer->encode(line, !flags.no_special), ","));
+      std::string text(line);
+      if (flags.json) {
+        Json value = parse_json(line, where);
+        if (!value.is_string()) fail_input("{}: expected a JSON string", where);
+        text = value.get<std::string>();
+      }
+      fmt::print("[{}]\n", fmt::join(tokenizer->encode(text, !flags.no_special), ","));
     }
   }
 }
@@ -97,6 +105,8 @@ void add_tokenize(CLI::App& root) {
   command.add_flag("--no-special", flags->no_special,
                    "Add no special tokens (those in the text are still recognised)");
   command.add_flag("--decode", flags->decode, "Lines are JSON lists of ids; print their text");
+  command.add_flag("--json", flags->json,
+                   "Texts are JSON strings, one a line, so that they may hold line breaks");
   command.add_flag("--keep-special", flags->keep_special, "With --decode: show special tokens");
   CLI::Option* chat = command
                           .add_option("-t,--template", flags->chat_template,

@@ -1,11 +1,11 @@
 // Tokens that are cut out of a text before anything else sees it.
 #pragma once
-#include <functional>
+#include <array>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include "fettle/base/function_ref.h"
 #include "fettle/text/tokenizer.h"
 
 namespace fettle {
@@ -19,15 +19,28 @@ struct AddedToken {
 /// Finds the tokens of one list in a text, leftmost and longest first, as `tokenizers`' AddedVocabulary.
 class AddedTokenFinder {
  public:
+  /// A token added again replaces the earlier one.
   void add(const AddedToken& token);
-  bool empty() const { return by_first_byte_.empty(); }
+  bool empty() const { return tokens_.empty(); }
   /// Calls text(piece) and token(id) in order; empty pieces are left out.
-  void split(std::string_view input, const std::function<void(std::string_view)>& text,
-             const std::function<void(TokenId)>& token) const;
+  void split(std::string_view input, FunctionRef<void(std::string_view)> text,
+             FunctionRef<void(TokenId)> token) const;
 
  private:
-  /// Longest first, so the first that fits is the longest.
-  std::unordered_map<char, std::vector<AddedToken>> by_first_byte_;
+  static constexpr uint32_t kNone = ~uint32_t{0};
+  struct Node {
+    uint32_t child = kNone, sibling = kNone, token = kNone;
+    char byte = 0;
+  };
+  const AddedToken* longest_at(std::string_view input, size_t at) const;
+
+  std::vector<AddedToken> tokens_;
+  std::vector<Node> nodes_;
+  std::array<uint32_t, 256> roots_ = [] {
+    std::array<uint32_t, 256> none;
+    none.fill(kNone);
+    return none;
+  }();
 };
 
 }  // namespace fettle

@@ -7,12 +7,12 @@
 #include <queue>
 
 #include "fettle/base/error.h"
+#include "fettle/text/component.h"
 #include "fettle/text/utf8.h"
 
 namespace fettle {
 namespace {
 
-constexpr int64_t kMaxId = 1 << 28;
 constexpr size_t kShortWord =
     48;  ///< up to here the best pair is searched, beyond it a queue keeps the cost n log n
 
@@ -22,6 +22,10 @@ uint64_t pair_key(TokenId left, TokenId right) {
 uint64_t mix(uint64_t key) {
   key *= 0x9E3779B97F4A7C15ull;
   return key ^ key >> 29;
+}
+
+bool continues_character(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
 }
 
 }  // namespace
@@ -46,31 +50,55 @@ MergeTable::Merge MergeTable::find(TokenId left, TokenId right) const {
   }
 }
 
-Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_level_(byte_level) {
-  auto flag = [&](const char* key) {
-    if (!model.contains(key) || model[key].is_null()) return false;
-    if (!model[key].is_boolean()) fail_input("{}: model.{} must be true or false", origin, key);
-    return model[key].get<bool>();
+// The two bytes before and behind a place; without `left` or `right` only the nearer one.
+uint32_t BoundaryFilter::key(std::string_view text, size_t at, bool left, bool right) {
+  uint32_t bytes = static_cast<unsigned char>(text[at - 1]) << 8 | static_cast<unsigned char>(text[at]) << 16;
+  if (left) bytes |= static_cast<unsigned char>(text[at - 2]);
+  if (right) bytes |= static_cast<uint32_t>(static_cast<unsigned char>(text[at + 1])) << 24;
+  uint64_t hash = (bytes + (uint64_t{left} << 32) + (uint64_t{right} << 33)) * 0x9E3779B97F4A7C15ull;
+  return static_cast<uint32_t>(hash >> (64 - kBits));
+}
+
+void BoundaryFilter::add(std::string_view token) {
+  for (size_t at = 1; at < token.size(); ++at) {
+    if (continues_character(token[at])) continue;
+    uint32_t bit = key(token, at, at >= 2, at + 1 < token.size());
+    bits_[bit >> 6] |= uint64_t{1} << (bit & 63);
+  }
+}
+
+bool BoundaryFilter::may_join(std::string_view word, size_t at) const {
+  // A token may end or begin at the nearer byte, so every combination counts; the likeliest comes first.
+  const bool has_left = at >= 2, has_right = at + 1 < word.size();
+  auto known = [&](bool left, bool right) {
+    uint32_t bit = key(word, at, left, right);
+    return (bits_[bit >> 6] >> (bit & 63) & 1) != 0;
   };
-  byte_fallback_ = flag("byte_fallback");
-  fuse_unk_ = flag("fuse_unk");
-  ignore_merges_ = flag("ignore_merges");
+  return (has_left && has_right && known(true, true)) || (has_right && known(false, true)) ||
+         (has_left && known(true, false)) || known(false, false);
+}
+
+size_t BoundaryFilter::part_end(std::string_view word, size_t begin) const {
+  size_t at = begin + 1;
+  while (at < word.size() && (continues_character(word[at]) || may_join(word, at))) ++at;
+  return at;
+}
+
+Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_level_(byte_level) {
+  byte_fallback_ = flag_field(model, "byte_fallback", false, origin);
+  fuse_unk_ = flag_field(model, "fuse_unk", false, origin);
+  ignore_merges_ = flag_field(model, "ignore_merges", false, origin);
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (model.contains(key) && model[key].is_string() && !model[key].get_ref<const std::string&>().empty())
       fail_input("{}: model.{} is not supported", origin, key);
-  if (!model.contains("vocab") || !model["vocab"].is_object())
-    fail_input("{}: model.vocab is missing", origin);
-  const Json& vocab = model["vocab"];
-  vocabulary_.reserve(vocab.size());
-  words_.reserve(vocab.size());
+  if (model.contains("dropout") && model["dropout"].is_number() && model["dropout"].get<double>() != 0)
+    fail_input("{}: model.dropout is {}; merges that depend on chance are not supported, expected null",
+               origin, model["dropout"].dump());
+  read_vocabulary(model, origin);
+  words_.reserve(vocabulary_.size());
   std::string bytes;
-  for (const auto& [token, value] : vocab.items()) {
-    if (!value.is_number_integer() || value.get<double>() < 0 ||
-        value.get<double>() > static_cast<double>(kMaxId))
-      fail_input("{}: model.vocab[\"{}\"] is {}, expected an id", origin, printable(token),
-                 printable(value.dump(), 40));
-    TokenId id = value.get<TokenId>();
-    vocabulary_.emplace(token, id);
+  for (const auto& [token, id] : vocabulary_) {
+    longest_ = std::max(longest_, token.size());
     if (!byte_level_)
       words_.emplace(token, id);
     else if (byte_level_to_bytes(token, bytes))
@@ -80,48 +108,59 @@ Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_l
     auto unk = vocabulary_.find(model["unk_token"].get_ref<const std::string&>());
     if (unk != vocabulary_.end()) unk_ = unk->second;
   }
-  if (byte_level_) {
+  if (byte_level_ || byte_fallback_) {
     byte_ids_.assign(256, -1);
-    for (size_t b = 0; b < 256; ++b)
-      if (auto found = vocabulary_.find(byte_level_alphabet()[b]); found != vocabulary_.end())
-        byte_ids_[b] = found->second;
-  } else if (byte_fallback_) {
-    byte_ids_.assign(256, -1);
-    for (size_t b = 0; b < 256; ++b)
-      if (auto found = vocabulary_.find(fmt::format("<0x{:02X}>", b)); found != vocabulary_.end())
-        byte_ids_[b] = found->second;
+    for (size_t b = 0; b < 256; ++b) {
+      auto found = vocabulary_.find(byte_level_ ? byte_level_alphabet()[b] : fmt::format("<0x{:02X}>", b));
+      if (found != vocabulary_.end()) byte_ids_[b] = found->second;
+    }
   }
+  read_merges(model, origin);
+  // Where every byte has a token nothing is ever unknown.
+  bool all_bytes = byte_fallback_ && std::count(byte_ids_.begin(), byte_ids_.end(), -1) == 0;
+  if (fuse_unk_ && unk_ >= 0 && !all_bytes) cuts_ = false;
+}
 
+void Bpe::read_merges(const Json& model, const std::string& origin) {
   if (!model.contains("merges") || !model["merges"].is_array())
     fail_input("{}: model.merges is missing", origin);
   const Json& merges = model["merges"];
   merges_.reserve(merges.size());
   int32_t rank = 0;
+  std::string joined, bytes;
   for (const Json& merge : merges) {
-    std::string left, right;
+    std::string_view left, right;
     if (merge.is_string()) {
-      const std::string& text = merge.get_ref<const std::string&>();
+      std::string_view text = merge.get_ref<const std::string&>();
       size_t space = text.find(' ');
       if (space == text.npos || text.find(' ', space + 1) != text.npos)
         fail_input("{}: model.merges[{}] is \"{}\", expected two tokens with a space between", origin, rank,
-                   printable(text));
+                   printable(std::string(text)));
       left = text.substr(0, space);
       right = text.substr(space + 1);
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-      left = merge[0].get<std::string>();
-      right = merge[1].get<std::string>();
+      left = merge[0].get_ref<const std::string&>();
+      right = merge[1].get_ref<const std::string&>();
     } else {
       fail_input("{}: model.merges[{}] is neither \"a b\" nor [\"a\", \"b\"]", origin, rank);
     }
-    auto find = [&](const std::string& token) {
+    auto find = [&](std::string_view token) {
       auto found = vocabulary_.find(token);
       if (found == vocabulary_.end())
         fail_input("{}: model.merges[{}] needs the token \"{}\", which is not in the vocabulary", origin,
-                   rank, printable(token));
+                   rank, printable(std::string(token)));
       return found->second;
     };
+    joined.assign(left).append(right);
     TokenId a = find(left), b = find(right);
-    merges_.insert(a, b, {rank++, find(left + right)});
+    merges_.insert(a, b, {rank++, find(joined)});
+    // Merges of what stands for other characters are not seen in the text.
+    for (std::string_view part : {left, right})
+      if (byte_fallback_ && part.size() == 6 && part.starts_with("<0x")) cuts_ = false;
+    if (!byte_level_)
+      boundaries_.add(joined);
+    else if (byte_level_to_bytes(joined, bytes))
+      boundaries_.add(bytes);
   }
 }
 
@@ -134,7 +173,7 @@ void Bpe::initial_symbols(std::string_view word, std::vector<TokenId>& symbols) 
   bool last_unk = false;
   for (size_t i = 0; i < word.size();) {
     uint32_t code;
-    size_t length = static_cast<size_t>(std::max(1, utf8_length(word, i, code)));
+    size_t length = next_character(word, i, code);
     std::string_view character = word.substr(i, length);
     i += length;
     if (auto found = words_.find(character); found != words_.end()) {
@@ -217,16 +256,37 @@ void Bpe::merge_long(std::vector<TokenId>& symbols) const {
   std::erase(symbols, -1);
 }
 
-void Bpe::encode_word(std::string_view word, std::vector<TokenId>& out) const {
-  if (word.empty()) return;
-  if (ignore_merges_)
+void Bpe::encode_new(std::string_view word, WordCache& cache, std::vector<TokenId>& out) const {
+  if (ignore_merges_ && word.size() <= longest_)
     if (auto found = words_.find(word); found != words_.end()) {
       out.push_back(found->second);
       return;
     }
+  size_t end = cuts_ ? boundaries_.part_end(word, 0) : word.size();
+  if (end == word.size()) return encode_part(word, out);
+  const Kind part_kind = ignore_merges_ ? kPart : kWholeWord;
+  for (size_t begin = 0; begin < word.size(); begin = end) {
+    end = boundaries_.part_end(word, begin);
+    std::string_view part = word.substr(begin, end - begin);
+    if (part.size() > WordCache::kLongestWord) {
+      encode_part(part, out);
+      continue;
+    }
+    WordCache::Slot& slot = cache.slot(part, part_kind);
+    if (!WordCache::holds(slot, part, part_kind)) {
+      size_t before = out.size();
+      encode_part(part, out);
+      WordCache::put(slot, part, part_kind, std::span<const TokenId>(out).subspan(before));
+    } else {
+      out.insert(out.end(), slot.ids, slot.ids + slot.count);
+    }
+  }
+}
+
+void Bpe::encode_part(std::string_view part, std::vector<TokenId>& out) const {
   thread_local std::vector<TokenId> symbols;
   symbols.clear();
-  initial_symbols(word, symbols);
+  initial_symbols(part, symbols);
   merge(symbols);
   out.insert(out.end(), symbols.begin(), symbols.end());
 }

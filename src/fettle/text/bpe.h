@@ -1,14 +1,11 @@
 // Byte-pair encoding as Hugging Face `tokenizers` does it (models/bpe): Sennrich et al., arXiv 1508.07909.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
-#include "fettle/base/json.h"
-#include "fettle/text/tokenizer.h"
+#include "fettle/text/token_model.h"
 
 namespace fettle {
 
@@ -33,30 +30,44 @@ class MergeTable {
   size_t mask_ = 0;
 };
 
-/// Hash and equality that look up a string_view without building a string.
-struct StringHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-};
-using Vocabulary = std::unordered_map<std::string, TokenId, StringHash, std::equal_to<>>;
-
-class Bpe {
+/// Places where no merge can ever join two characters, so that the parts of a word on both sides can be
+/// encoded apart: no token of the vocabulary holds the bytes around the place. A Bloom filter: it may miss a
+/// place but never invents one.
+class BoundaryFilter {
  public:
-  /// From the "model" object of a tokenizer.json. `byte_level`: words are bytes and tokens are spelled in
-  /// GPT-2's alphabet.
-  Bpe(const Json& model, bool byte_level, const std::string& origin);
-  /// Appends the ids of one word (the output of the pre-tokenizer, before the byte-level spelling).
-  void encode_word(std::string_view word, std::vector<TokenId>& out) const;
-  const Vocabulary& vocabulary() const { return vocabulary_; }
+  /// Notes what the token joins.
+  void add(std::string_view token);
+  /// End of the part of `word` that starts at `begin`.
+  size_t part_end(std::string_view word, size_t begin) const;
 
  private:
+  static constexpr int kBits = 22;
+  bool may_join(std::string_view word, size_t at) const;
+  static uint32_t key(std::string_view text, size_t at, bool left, bool right);
+  std::vector<uint64_t> bits_ = std::vector<uint64_t>((size_t{1} << kBits) / 64);
+};
+
+class Bpe final : public TokenModel {
+ public:
+  /// From the "model" object of a tokenizer.json. `byte_level`: words are bytes and tokens are spelled in
+  /// GPT-2's alphabet. Error(kBadInput) for a merge whose parts or result are not in the vocabulary.
+  Bpe(const Json& model, bool byte_level, const std::string& origin);
+
+ protected:
+  void encode_new(std::string_view word, WordCache& cache, std::vector<TokenId>& out) const override;
+
+ private:
+  void read_merges(const Json& model, const std::string& origin);
   void initial_symbols(std::string_view word, std::vector<TokenId>& symbols) const;
+  void encode_part(std::string_view part, std::vector<TokenId>& out) const;
   void merge(std::vector<TokenId>& symbols) const;
   void merge_long(std::vector<TokenId>& symbols) const;
 
-  Vocabulary vocabulary_;  ///< as written
-  Vocabulary words_;       ///< spelled in what encode_word() sees: bytes when byte-level
+  Vocabulary words_;  ///< spelled in what encode() sees: bytes when byte-level
+  size_t longest_ = 0;
   MergeTable merges_;
+  BoundaryFilter boundaries_;
+  bool cuts_ = true;  ///< whether words may be cut at the boundaries: unknown characters may have to be fused
   std::vector<TokenId> byte_ids_;
   TokenId unk_ = -1;
   bool byte_level_, byte_fallback_ = false, fuse_unk_ = false, ignore_merges_ = false;

@@ -13,6 +13,13 @@ namespace fettle {
 
 using TokenId = int32_t;
 
+/// A text or a pair of texts as a model reads it; all lists have the same length.
+struct Encoding {
+  std::vector<TokenId> ids;
+  std::vector<int32_t> type_ids;             ///< 0 first text, 1 second text
+  std::vector<uint8_t> special_tokens_mask;  ///< 1: put there by the post-processor
+};
+
 /// A tokenizer read from a model folder. Immutable after loading; every method may be called from several
 /// threads.
 class Tokenizer {
@@ -22,6 +29,9 @@ class Tokenizer {
   /// Ids of UTF-8 `text`. `add_special_tokens` runs the post-processor (and the add_bos/add_eos flags of
   /// tokenizer_config.json); special tokens that stand in the text are recognised either way.
   virtual std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const = 0;
+  /// A text, or two texts in one sequence (question and context, premise and hypothesis).
+  virtual Encoding encode_with_types(std::string_view text, std::optional<std::string_view> pair,
+                                     bool add_special_tokens) const = 0;
   /// Text of `ids`, exactly as `tokenizers`' decode. Unknown ids are skipped.
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const = 0;
 
@@ -44,12 +54,15 @@ class Tokenizer {
   virtual std::vector<std::filesystem::path> files() const = 0;
 };
 
-/// Reads the tokenizer of a model folder: tokenizer.json with a BPE model. Error(kBadInput) naming the file
-/// and the field.
+/// Reads the tokenizer of a model folder: tokenizer.json; without it tokenizer.model or spiece.model
+/// (SentencePiece), vocab.json with merges.txt (byte-level BPE), vocab.txt (WordPiece). `folder` may also
+/// name a GGUF file. Truncation and padding stored in a tokenizer.json are not applied: Transformers sets
+/// both anew at every call. Error(kBadInput) naming the file and the field.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& folder);
 
-/// A tokenizer.json alone, without the flags and names of tokenizer_config.json.
-std::shared_ptr<const Tokenizer> load_tokenizer_json(const std::filesystem::path& file);
+/// One file alone, without the flags and names of tokenizer_config.json: a tokenizer.json, a SentencePiece
+/// model, a vocab.txt or a GGUF file.
+std::shared_ptr<const Tokenizer> load_tokenizer_file(const std::filesystem::path& file);
 
 /// Decodes ids one by one and never emits half a character.
 class StreamDecoder {

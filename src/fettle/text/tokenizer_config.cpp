@@ -2,10 +2,12 @@
 
 #include <array>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
 #include "fettle/base/json.h"
+#include "fettle/text/component.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
@@ -19,6 +21,51 @@ std::string token_text(const Json& json, const char* key) {
   if (value.is_object() && value.value("content", Json()).is_string())
     return value["content"].get<std::string>();
   return "";
+}
+
+AddedToken added_token(const Json& json, TokenId id, const std::string& origin) {
+  if (json.is_string()) return {.id = id, .content = json.get<std::string>(), .normalized = true};
+  if (!json.is_object() || !json.contains("content") || !json["content"].is_string())
+    fail_input("{}: token {} has no content", origin, id);
+  bool special = flag_field(json, "special", false, origin);
+  return {.id = id,
+          .content = json["content"],
+          .special = special,
+          .normalized = flag_field(json, "normalized", !special, origin),
+          .single_word = flag_field(json, "single_word", false, origin),
+          .lstrip = flag_field(json, "lstrip", false, origin),
+          .rstrip = flag_field(json, "rstrip", false, origin)};
+}
+
+// added_tokens_decoder: {"id": {content, flags}}.
+void read_added_tokens_decoder(const Json& json, const std::string& origin, TokenizerConfig& config) {
+  if (!json.is_object()) fail_input("{}: added_tokens_decoder must be an object", origin);
+  std::map<TokenId, AddedToken> by_id;
+  for (const auto& [key, value] : json.items()) {
+    bool digits = !key.empty() && key.size() <= 9 && key.find_first_not_of("0123456789") == key.npos;
+    if (!digits)
+      fail_input("{}: added_tokens_decoder has the key \"{}\", expected an id", origin, printable(key));
+    TokenId id = std::stoi(key);
+    by_id.emplace(id, added_token(value, id, origin));
+  }
+  for (auto& [id, token] : by_id) config.added_tokens.push_back(std::move(token));
+}
+
+// added_tokens.json of older releases: {"content": id}.
+void read_added_tokens_file(const fs::path& path, TokenizerConfig& config) {
+  Json json = read_json(path);
+  if (!json.is_object()) fail_input("{}: expected a JSON object", path.string());
+  std::map<TokenId, std::string> by_id;
+  for (const auto& [content, value] : json.items())
+    by_id[id_value(value, "the id of \"" + printable(content) + "\"", path.string())] = content;
+  const std::set<std::string> special = {config.bos_token, config.eos_token, config.pad_token,
+                                         config.unk_token, config.sep_token, config.cls_token,
+                                         config.mask_token};
+  for (const auto& [id, content] : by_id) {
+    bool is_special = special.contains(content);
+    config.added_tokens.push_back(
+        {.id = id, .content = content, .special = is_special, .normalized = !is_special});
+  }
 }
 
 }  // namespace
@@ -51,14 +98,30 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder) {
   config.eos_token = token("eos_token");
   config.pad_token = token("pad_token");
   config.unk_token = token("unk_token");
-  std::string type =
-      json.value("tokenizer_class", Json()).is_string() ? json["tokenizer_class"].get<std::string>() : "";
-  if (type == "LlamaTokenizer" || type == "LlamaTokenizerFast" || type == "CodeLlamaTokenizerFast") {
-    if (json.contains("add_bos_token") && json["add_bos_token"].is_boolean())
-      config.add_bos_token = json["add_bos_token"].get<bool>();
-    if (json.contains("add_eos_token") && json["add_eos_token"].is_boolean())
-      config.add_eos_token = json["add_eos_token"].get<bool>();
+  config.sep_token = token("sep_token");
+  config.cls_token = token("cls_token");
+  config.mask_token = token("mask_token");
+  if (json.contains("tokenizer_class") && json["tokenizer_class"].is_string())
+    config.tokenizer_class = json["tokenizer_class"].get<std::string>();
+  if (config.tokenizer_class.ends_with("Fast"))
+    config.tokenizer_class.resize(config.tokenizer_class.size() - 4);
+  auto flag = [&](const char* key, std::optional<bool>& value) {
+    if (json.contains(key) && json[key].is_boolean()) value = json[key].get<bool>();
+  };
+  if (config.tokenizer_class == "LlamaTokenizer" || config.tokenizer_class == "CodeLlamaTokenizer") {
+    flag("add_bos_token", config.add_bos_token);
+    flag("add_eos_token", config.add_eos_token);
   }
+  flag("do_lower_case", config.do_lower_case);
+  flag("strip_accents", config.strip_accents);
+  flag("tokenize_chinese_chars", config.tokenize_chinese_chars);
+  flag("add_prefix_space", config.add_prefix_space);
+  flag("legacy", config.legacy);
+  config.extra_ids = std::min<int64_t>(count_field(json, "extra_ids", 100, path.string()), 1000);
+  if (json.contains("added_tokens_decoder"))
+    read_added_tokens_decoder(json["added_tokens_decoder"], path.string(), config);
+  else if (fs::exists(folder / "added_tokens.json"))
+    read_added_tokens_file(folder / "added_tokens.json", config);
   if (json.contains("chat_template")) {
     const Json& chat = json["chat_template"];
     if (chat.is_string())

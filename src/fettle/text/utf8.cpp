@@ -1,5 +1,6 @@
 #include "fettle/text/utf8.h"
 
+#include <cstring>
 #include <unordered_map>
 
 namespace fettle {
@@ -88,6 +89,13 @@ std::string utf8_lossy(std::string_view bytes) {
 
 bool is_valid_utf8(std::string_view bytes) {
   for (size_t i = 0; i < bytes.size();) {
+    if (uint64_t word; i + 8 <= bytes.size()) {
+      std::memcpy(&word, bytes.data() + i, 8);
+      if (!(word & 0x8080808080808080ull)) {
+        i += 8;
+        continue;
+      }
+    }
     uint32_t code;
     int length = utf8_length(bytes, i, code);
     if (length == 0) return false;

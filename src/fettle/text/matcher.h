@@ -1,0 +1,36 @@
+// What finds the next match of a Split or Replace pattern: a hand-made scanner where the pattern is known,
+// PCRE2 where it is not.
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "fettle/base/json.h"
+
+namespace fettle {
+
+class Matcher {
+ public:
+  virtual ~Matcher() = default;
+  /// First non-empty match [begin, end) at or behind `from`; false when there is none. `text` is UTF-8.
+  virtual bool next(std::string_view text, size_t from, size_t& begin, size_t& end) const = 0;
+};
+
+/// From a component's "pattern": {"Regex": …} or {"String": …}. Error(kBadInput) for a regex that neither
+/// knows.
+std::shared_ptr<const Matcher> make_matcher(const Json& component, const std::string& origin);
+/// A regular expression in the syntax of Oniguruma.
+std::shared_ptr<const Matcher> regex_matcher(const std::string& pattern, const std::string& origin);
+/// A fixed, non-empty text.
+std::shared_ptr<const Matcher> literal_matcher(std::string text);
+/// One character of the classes in `mask` (CharacterClass); with `run`, as many as there are.
+std::shared_ptr<const Matcher> class_matcher(uint16_t mask, bool run = false);
+
+/// GPT-2's pattern, the default of ByteLevel.
+std::shared_ptr<const Matcher> gpt2_matcher();
+
+/// The scanner for `pattern`; null when only a regex engine can tell. Exposed for the tests, which compare
+/// both.
+std::shared_ptr<const Matcher> known_scanner(std::string_view pattern);
+
+}  // namespace fettle
