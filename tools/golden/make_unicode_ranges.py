@@ -103,6 +103,7 @@ def lines(cells):
 
 path = os.path.join(os.path.dirname(__file__), "../../src/fettle/text/unicode_ranges.inc")
 with open(path, "w") as out:
+    out.write("// clang-format off\n")
     out.write(f"// Made by tools/golden/make_unicode_ranges.py from tokenizers {tokenizers.__version__}; first and last code point of each run.\n")
     for name, codes in classes.items():
         found = ranges(codes)
