@@ -15,6 +15,18 @@ class ByteTokenizer : public Tokenizer {
     for (char c : text) ids.push_back(static_cast<unsigned char>(c) + 10);
     return ids;
   }
+  Encoding encode_with_types(std::string_view text, std::optional<std::string_view> pair,
+                             bool) const override {
+    Encoding out{encode(text, false), {}, {}};
+    out.type_ids.assign(out.ids.size(), 0);
+    if (pair)
+      for (TokenId id : encode(*pair, false)) {
+        out.ids.push_back(id);
+        out.type_ids.push_back(1);
+      }
+    out.special_tokens_mask.assign(out.ids.size(), 0);
+    return out;
+  }
   std::string decode(std::span<const TokenId> ids, bool skip) const override {
     std::string text;
     for (TokenId id : ids) {

@@ -14,6 +14,12 @@
 namespace fettle {
 namespace {
 
+std::string test_name(std::string name) {
+  for (char& c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
+}
+
 class RealTokenizer : public ::testing::TestWithParam<std::string> {
  protected:
   std::filesystem::path folder() const { return test::assets_dir() / "tokenizers" / GetParam(); }
@@ -52,13 +58,95 @@ TEST_P(RealTokenizer, EqualsHuggingFace) {
 INSTANTIATE_TEST_SUITE_P(Models, RealTokenizer,
                          ::testing::Values("qwen2.5", "qwen3", "deepseek-r1-distill-qwen",
                                            "deepseek-llm-7b-chat", "llama3-8b-instruct", "llama2-7b-chat",
-                                           "gpt2", "gpt2-resaved", "roberta-base"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           for (char& c : name)
-                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-                           return name;
-                         });
+                                           "gpt2", "gpt2-resaved", "roberta-base", "bert-base-chinese",
+                                           "bert-base-uncased", "t5-base"),
+                         [](const auto& info) { return test_name(info.param); });
+
+TEST_P(RealTokenizer, PairsEqualHuggingFace) {
+  FETTLE_REQUIRE_ASSETS();
+  auto tokenizer = load_tokenizer_file(folder() / "tokenizer.json");
+  int64_t rows = each_row("pairs.jsonl", [&](const Json& row) {
+    Encoding encoding =
+        tokenizer->encode_with_types(row["text"].get<std::string>(), row["pair"].get<std::string>(), true);
+    EXPECT_EQ(encoding.ids, row["ids"].get<std::vector<TokenId>>()) << row["text"];
+    EXPECT_EQ(encoding.type_ids, row["type_ids"].get<std::vector<int32_t>>()) << row["text"];
+    EXPECT_EQ(encoding.special_tokens_mask, row["special_mask"].get<std::vector<uint8_t>>()) << row["text"];
+  });
+  EXPECT_GT(rows, 3);
+}
+
+// The same vocabulary from files of the time before tokenizer.json gives the same ids.
+struct OldFiles {
+  std::string folder;
+  std::vector<std::string> files;
+  std::string tokenizer_class;  ///< written into tokenizer_config.json when the folder has none
+};
+
+class OldTokenizer : public ::testing::TestWithParam<OldFiles> {};
+
+TEST_P(OldTokenizer, EqualsTokenizerJson) {
+  FETTLE_REQUIRE_ASSETS();
+  std::filesystem::path source = test::assets_dir() / "tokenizers" / GetParam().folder;
+  test::TempDir folder;
+  for (const std::string& name : GetParam().files) std::filesystem::copy_file(source / name, folder / name);
+  Json config = Json::object();
+  if (std::filesystem::exists(source / "tokenizer_config.json"))
+    config = read_json(source / "tokenizer_config.json");
+  if (!config.contains("tokenizer_class")) config["tokenizer_class"] = GetParam().tokenizer_class;
+  test::write_text(folder / "tokenizer_config.json", config.dump());
+  auto tokenizer = load_tokenizer(folder.path());
+  std::istringstream lines(test::read_text(source / "vectors.jsonl"));
+  int64_t rows = 0;
+  for (std::string line; std::getline(lines, line); ++rows) {
+    Json row = parse_json(line, "vectors.jsonl");
+    std::vector<TokenId> ids = row["ids"], with_special = row["ids_special"];
+    EXPECT_EQ(tokenizer->encode(row["text"].get<std::string>(), false), ids) << row["id"];
+    EXPECT_EQ(tokenizer->encode(row["text"].get<std::string>(), true), with_special) << row["id"];
+    EXPECT_EQ(tokenizer->decode(with_special, true), row["decode_skip"].get<std::string>()) << row["id"];
+  }
+  EXPECT_GT(rows, 100);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Files, OldTokenizer,
+    ::testing::Values(OldFiles{"bert-base-chinese", {"vocab.txt"}, "BertTokenizer"},
+                      OldFiles{"bert-base-uncased", {"vocab.txt"}, "BertTokenizer"},
+                      OldFiles{"gpt2", {"vocab.json", "merges.txt"}, "GPT2Tokenizer"},
+                      OldFiles{"roberta-base", {"vocab.json", "merges.txt"}, "RobertaTokenizer"},
+                      OldFiles{"qwen2.5", {"vocab.json", "merges.txt"}, "Qwen2Tokenizer"},
+                      OldFiles{"llama2-7b-chat", {"tokenizer.model"}, "LlamaTokenizer"},
+                      OldFiles{"t5-base", {"spiece.model"}, "T5Tokenizer"}),
+    [](const auto& info) { return test_name(info.param.folder); });
+
+// Vocabularies inside GGUF files against the answers that come with them.
+class GgufTokenizer : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(GgufTokenizer, GivesTheIdsBesideTheFile) {
+  FETTLE_REQUIRE_ASSETS();
+  std::string base = (test::assets_dir() / "ggml-vocab" / ("ggml-vocab-" + GetParam() + ".gguf")).string();
+  auto tokenizer = load_tokenizer(base);
+  std::string texts = test::read_text(base + ".inp");
+  std::istringstream answers(test::read_text(base + ".out"));
+  const std::string mark = "\n__ggml_vocab_test__\n";
+  int64_t count = 0;
+  for (size_t begin = 0; begin < texts.size();) {
+    size_t end = std::min(texts.find(mark, begin), texts.size());
+    std::string text = texts.substr(begin, end - begin), line;
+    begin = end + mark.size();
+    ASSERT_TRUE(std::getline(answers, line));
+    std::vector<TokenId> expected;
+    std::istringstream numbers(line);
+    for (TokenId id; numbers >> id;) expected.push_back(id);
+    EXPECT_EQ(tokenizer->encode(text, false), expected) << printable(text);
+    ++count;
+  }
+  EXPECT_GT(count, 30);
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, GgufTokenizer,
+                         ::testing::Values("bert-bge", "deepseek-coder", "deepseek-llm", "gpt-2", "llama-spm",
+                                           "phi-3"),
+                         [](const auto& info) { return test_name(info.param); });
 
 TEST(Tokenizer, DeepSeekBeginsWithBosFromItsConfiguration) {
   FETTLE_REQUIRE_ASSETS();

@@ -268,19 +268,15 @@ Json tokenizer_json(const SentencePieceModel& model, const TokenizerConfig& conf
     normalizers.push_back(
         {{"type", "Precompiled"}, {"precompiled_charsmap", encode_base64(model.precompiled_charsmap)}});
   if (model.remove_extra_whitespaces) {
-    normalizers.push_back({{"type", "Strip"}, {"strip_left", !bpe ? false : true}, {"strip_right", true}});
+    normalizers.push_back({{"type", "Strip"}, {"strip_left", bpe}, {"strip_right", true}});
     normalizers.push_back(
         {{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", bpe ? " " : "▁"}});
   }
   Json json;
   if (bpe) {
-    if (model.add_dummy_prefix && config.add_prefix_space.value_or(true) && config.legacy.value_or(true))
+    if (model.add_dummy_prefix && config.add_prefix_space.value_or(true))
       normalizers.push_back({{"type", "Prepend"}, {"prepend", "▁"}});
-    if (config.legacy.value_or(true) || !model.add_dummy_prefix)
-      normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}});
-    else
-      json["pre_tokenizer"] = {
-          {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "first"}, {"split", false}};
+    normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}});
     Json decoders = {{{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}},
                      {{"type", "ByteFallback"}},
                      {{"type", "Fuse"}}};
@@ -306,6 +302,12 @@ Json tokenizer_json(const SentencePieceModel& model, const TokenizerConfig& conf
                       {"prepend_scheme", model.add_dummy_prefix ? "always" : "never"}};
     json["pre_tokenizer"] = metaspace;
     json["decoder"] = metaspace;
+    if (t5) {
+      normalizers.erase(normalizers.begin() + static_cast<ptrdiff_t>(!model.precompiled_charsmap.empty()),
+                        normalizers.end());
+      json["pre_tokenizer"] = {{"type", "Sequence"},
+                               {"pretokenizers", {{{"type", "WhitespaceSplit"}}, metaspace}}};
+    }
     json["model"] = {{"type", "Unigram"},
                      {"unk_id", model.unk_id},
                      {"byte_fallback", model.byte_fallback},

@@ -45,7 +45,9 @@ SentencePieceModel read_sentencepiece_model(const std::filesystem::path& path);
 /// Names that a tokenizer_config.json may leave out: bos, eos, unk and pad by the model's control pieces.
 void complete_for_sentencepiece(TokenizerConfig& config, const SentencePieceModel& model);
 
-/// As the converters of Transformers for Llama (BPE) and T5 (Unigram).
+/// As the published tokenizer.json files of Llama 2 (BPE) and T5 (Unigram) were converted. Ids are those of
+/// SentencePiece; "legacy": false of tokenizer_config.json, which drops a space that stands first, is not
+/// applied.
 Json tokenizer_json(const SentencePieceModel& model, const TokenizerConfig& config);
 
 /// Merges that give SentencePiece's segmentation: every way to cut a token into two tokens, best score first.

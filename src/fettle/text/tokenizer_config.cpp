@@ -116,7 +116,6 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder) {
   flag("strip_accents", config.strip_accents);
   flag("tokenize_chinese_chars", config.tokenize_chinese_chars);
   flag("add_prefix_space", config.add_prefix_space);
-  flag("legacy", config.legacy);
   config.extra_ids = std::min<int64_t>(count_field(json, "extra_ids", 100, path.string()), 1000);
   if (json.contains("added_tokens_decoder"))
     read_added_tokens_decoder(json["added_tokens_decoder"], path.string(), config);

@@ -20,7 +20,7 @@ struct TokenizerConfig {
   std::vector<std::filesystem::path> files;  ///< of the tokenizer, present in the folder
 
   /// What BERT's and other classes take besides a vocabulary file.
-  std::optional<bool> do_lower_case, strip_accents, tokenize_chinese_chars, add_prefix_space, legacy;
+  std::optional<bool> do_lower_case, strip_accents, tokenize_chinese_chars, add_prefix_space;
   int64_t extra_ids = 100;  ///< T5's sentinels
 };
 
