@@ -28,7 +28,8 @@ inline size_t next_character(std::string_view text, size_t at, uint32_t& code) {
     return 3;
   }
   if (left >= 4) {
-    code = (lead & 0x03) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F);
+    code = (lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F);
+    if (code > 0x10FFFF) code = 0xFFFD;
     return 4;
   }
   code = 0xFFFD;
