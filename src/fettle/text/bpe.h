@@ -20,6 +20,14 @@ class MergeTable {
   /// A later merge of the same pair replaces the earlier one, as the hash map of `tokenizers` does.
   void insert(TokenId left, TokenId right, Merge merge);
   Merge find(TokenId left, TokenId right) const;
+  /// Calls each(left, right, rank) for every merge.
+  template <typename Each>
+  void for_each(Each each) const {
+    for (const Slot& slot : slots_)
+      if (slot.key != ~uint64_t{0})
+        each(static_cast<TokenId>(slot.key >> 32), static_cast<TokenId>(slot.key & 0xFFFFFFFF),
+             slot.merge.rank);
+  }
 
  private:
   struct Slot {
@@ -59,8 +67,10 @@ class Bpe final : public TokenModel {
  private:
   void read_merges(const Json& model, const std::string& origin);
   void initial_symbols(std::string_view word, std::vector<TokenId>& symbols) const;
+  void read_characters();
   void encode_part(std::string_view part, std::vector<TokenId>& out) const;
-  void merge(std::vector<TokenId>& symbols) const;
+  /// Highest rank used, or -1.
+  int32_t merge(std::vector<TokenId>& symbols) const;
   void merge_long(std::vector<TokenId>& symbols) const;
 
   Vocabulary words_;  ///< spelled in what encode() sees: bytes when byte-level
@@ -69,6 +79,15 @@ class Bpe final : public TokenModel {
   BoundaryFilter boundaries_;
   bool cuts_ = true;  ///< whether words may be cut at the boundaries: unknown characters may have to be fused
   std::vector<TokenId> byte_ids_;
+  /// Byte-level only: characters of more than one byte that become one token before they meet any neighbour,
+  /// by code point, and the pairs of bytes between characters where a token may hold a part of a character.
+  std::vector<TokenId> character_ids_;
+  std::vector<uint64_t> split_pairs_;
+  bool may_split(std::string_view word, size_t at) const {
+    size_t pair = static_cast<size_t>(static_cast<unsigned char>(word[at - 1])) << 8 |
+                  static_cast<unsigned char>(word[at]);
+    return split_pairs_[pair >> 6] >> (pair & 63) & 1;
+  }
   TokenId unk_ = -1;
   bool byte_level_, byte_fallback_ = false, fuse_unk_ = false, ignore_merges_ = false;
 };

@@ -96,6 +96,13 @@ bool is_valid_utf8(std::string_view bytes) {
         continue;
       }
     }
+    // Most characters of Chinese, Japanese and Korean texts.
+    const auto byte = [&](size_t k) { return static_cast<unsigned char>(bytes[i + k]); };
+    if (i + 3 <= bytes.size() && byte(0) >= 0xE1 && byte(0) <= 0xEC && (byte(1) & 0xC0) == 0x80 &&
+        (byte(2) & 0xC0) == 0x80) {
+      i += 3;
+      continue;
+    }
     uint32_t code;
     int length = utf8_length(bytes, i, code);
     if (length == 0) return false;
