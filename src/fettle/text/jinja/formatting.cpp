@@ -251,6 +251,7 @@ class BraceFormat {
 
   Value look_up(std::string_view path) {
     size_t end = std::min(path.find_first_of(".["), path.size());
+    if (end == 0 && !path.empty()) fail("a field of a format string that looks into a value must name it");
     Value value = first(path.substr(0, end));
     for (size_t pos = end; pos < path.size();) {
       if (path[pos] == '.') {

@@ -89,6 +89,8 @@ void append_lower(std::string& out, std::string_view text, size_t begin, size_t 
   append_char(out, cased_before && !cased_after ? 0x3C2 : 0x3C3);
 }
 
+constexpr size_t kMaxRepr = size_t{16} << 20;
+
 void repr_into(std::string& out, const Value& value, int depth);
 
 void repr_sequence(std::string& out, const Values& items, int depth) {
@@ -115,6 +117,8 @@ void repr_into(std::string& out, const Value& value, int depth) {
   // Only namespaces can form cycles; Python stops with a recursion error there.
   if (depth > static_cast<int>(2 * kMaxValueDepth))
     fail("maximum recursion depth exceeded while printing a value");
+  // A list that holds itself twice over many levels is small in memory and endless in print.
+  if (out.size() > kMaxRepr) fail("a value takes more than {} bytes to print", kMaxRepr);
   ++depth;
   switch (value.kind()) {
     case Kind::kUndefined:

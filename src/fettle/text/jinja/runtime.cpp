@@ -120,6 +120,7 @@ Value Runtime::item(const Value& object, const Value& key) {
           return Value::undefined(fmt::format("'{}' has no element {}", type_name(object), key.as_int()));
         if (object.kind() == Kind::kRange) return Value(object.as<Range>().at(index));
         if (!object.is_string()) return object.items()[static_cast<size_t>(index)];
+        tick(object.text().size() / 256);
         size_t begin = byte_offset(object.text(), index), end = begin;
         next_char(object.text(), end);
         return Value(object.text().substr(begin, end - begin), object.is_markup());
@@ -199,6 +200,13 @@ Value Runtime::slice(const Value& object, const Value& start, const Value& stop,
   return object.is_list() ? Value::list(std::move(out)) : Value::tuple(std::move(out));
 }
 
+Value BoundMethod::call(Runtime& runtime, Arguments& arguments) {
+  // A method may look at all of its text or list, which costs more than one step.
+  if (self.is_string()) runtime.tick(self.text().size() / 64);
+  if (self.is_list() || self.is_tuple()) runtime.tick(self.items().size() / 4);
+  return function(runtime, self, arguments);
+}
+
 Value Runtime::call(const Value& callee, Arguments& arguments) {
   require_defined(callee);
   if (callee.kind() != Kind::kCallable && callee.kind() != Kind::kLoop)
@@ -211,6 +219,7 @@ Value Runtime::call(const Value& callee, Arguments& arguments) {
     ~Depth() { --runtime.call_depth; }
     Runtime& runtime;
   } depth(*this);
+  tick();
   // The callee must outlive the call even when the template overwrites its variable meanwhile.
   std::shared_ptr<Object> keep = callee.shared();
   return static_cast<Callable&>(*keep).call(*this, arguments);

@@ -43,7 +43,7 @@ struct BoundMethod : Callable {
   BoundMethod(Value self, MethodFunction function) : self(std::move(self)), function(function) {
     depth = this->self.depth() + 1;
   }
-  Value call(Runtime& runtime, Arguments& arguments) override { return function(runtime, self, arguments); }
+  Value call(Runtime& runtime, Arguments& arguments) override;
   Value self;
   MethodFunction function;
 };
@@ -89,7 +89,7 @@ struct Runtime {
   Runtime& operator=(const Runtime&) = delete;
 
   void tick(uint64_t count = 1) {
-    steps += count;
+    steps += count + std::exchange(uncounted_comparisons, 0) / 4;
     if (steps > limits.max_steps) fail("the template needs more than {} steps", limits.max_steps);
   }
   /// Refuses a text or list of `bytes` before it is made.

@@ -203,7 +203,10 @@ int64_t Range::size() const {
   return count > INT64_MAX ? INT64_MAX : static_cast<int64_t>(count);
 }
 
+thread_local uint64_t uncounted_comparisons = 0;
+
 bool equal(const Value& a, const Value& b) {
+  if (++uncounted_comparisons > kMostComparisons) fail("the template compares more than {} values", kMostComparisons);
   if (a.is_number() && b.is_number()) {
     if (a.is_integral() && b.is_integral()) return a.as_int() == b.as_int();
     return a.as_double() == b.as_double();
@@ -214,6 +217,7 @@ bool equal(const Value& a, const Value& b) {
     case Kind::kNone:
       return true;
     case Kind::kString:
+      uncounted_comparisons += a.text().size() / 256;
       return a.text() == b.text();
     case Kind::kList:
     case Kind::kTuple:

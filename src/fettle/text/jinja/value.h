@@ -141,6 +141,9 @@ struct Namespace : Object {
   std::vector<std::pair<std::string, Value>> attributes;
 };
 
+/// Comparisons since the runtime last counted them as steps; it also ends a single endless one.
+extern thread_local uint64_t uncounted_comparisons;
+constexpr uint64_t kMostComparisons = 10'000'000;
 /// Equality and ordering as Python has them (1 == 1.0 == True; a list never equals a tuple).
 bool equal(const Value& a, const Value& b);
 /// Hash-like check that a value can be a dict key: lists and dicts cannot.
