@@ -136,7 +136,9 @@ class NamedTemplate final : public ChatTemplate {
     if (i == 0) {
       append(ids, encode_slots(spec_.prefix, ""));
       std::string system = conversation.system.empty() ? spec_.default_system : conversation.system;
-      if (!conversation.tools.empty()) {
+      if (!conversation.tools.empty() && !spec_.tool_slot.empty()) {
+        system += filled(spec_.tool_slot, conversation.tools);
+      } else if (!conversation.tools.empty()) {
         std::time_t now = std::time(nullptr);
         std::tm local = options_.clock ? options_.clock() : *std::localtime(&now);
         system += describe_tools(spec_.tool_format, conversation.tools, local);
@@ -151,9 +153,31 @@ class NamedTemplate final : public ChatTemplate {
   }
 
   std::vector<TokenId> encode_answer(Role role, const std::string& content) const {
-    if (role == Role::kFunction) return encode_slots(spec_.function, write_calls(spec_.tool_format, content));
+    if (role == Role::kFunction) return encode_slots(spec_.function, calls_text(content));
     if (role != Role::kAssistant) fail_input("an answer must be the assistant's or a function call");
     return encode_slots(spec_.assistant, content);
+  }
+
+  // The calls of a function turn as the model writes them, behind a thought where one stands before the JSON.
+  std::string calls_text(const std::string& content) const {
+    // [begin, end) of the first text between two words, and of what is between them.
+    auto between = [&](std::string_view first, std::string_view last, size_t& begin, size_t& end) {
+      begin = content.find(first);
+      size_t close = begin == content.npos ? begin : content.find(last, begin + first.size());
+      end = close == content.npos ? close : close + last.size();
+      return close != content.npos;
+    };
+    constexpr std::string_view kCall = "<tool_call>", kCallEnd = "</tool_call>";
+    size_t begin, end;
+    if (!spec_.system_in_user && between(kCall, kCallEnd, begin, end)) {
+      std::string_view calls = std::string_view(content).substr(begin + kCall.size(),
+                                                                end - begin - kCall.size() - kCallEnd.size());
+      return content.substr(0, begin) + content.substr(end) + write_calls(spec_.tool_format, calls);
+    }
+    if (!spec_.system_in_user && between(spec_.thought_begin, spec_.thought_end, begin, end))
+      return content.substr(begin, end - begin) +
+             write_calls(spec_.tool_format, content.substr(0, begin) + content.substr(end));
+    return write_calls(spec_.tool_format, content);
   }
 
   // LLaMA-Factory's remove_thought: the exact newlines of the thought words count.

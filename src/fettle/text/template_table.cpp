@@ -1,142 +1,484 @@
 #include "fettle/text/template_table.h"
 
-#include <algorithm>
-
 namespace fettle {
 namespace {
 
 using Kind = Slot::Kind;
 const Slot kBos{Kind::kBos}, kEos{Kind::kEos};
 
-TemplateSpec chatml_family(const char* name) {
-  TemplateSpec t;
-  t.name = name;
-  t.system = {"<|im_start|>system\n{{content}}<|im_end|>\n"};
-  t.user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"};
-  t.assistant = {"{{content}}<|im_end|>\n"};
-  t.observation = {
-      "<|im_start|>user\n<tool_response>\n{{content}}\n</tool_response><|im_end|>\n<|im_start|>assistant\n"};
-  t.tool_format = "qwen";
-  t.stop_words = {"<|im_end|>"};
-  t.replace_eos = true;
-  return t;
-}
-
-TemplateSpec deepseek_v3_family(const char* name) {
-  TemplateSpec t;
-  t.name = name;
-  t.prefix = {kBos};
-  t.user = {"<｜User｜>{{content}}<｜Assistant｜>"};
-  return t;
-}
-
-TemplateSpec llama2_family(const char* name) {
-  TemplateSpec t;
-  t.name = name;
-  t.system = {"<<SYS>>\n{{content}}\n<</SYS>>\n\n"};
-  t.user = {kBos, "[INST] {{content}} [/INST]"};
-  t.system_in_user = true;
-  return t;
-}
-
+// As LLaMA-Factory 0.9.5 registers them (src/llamafactory/data/template.py); checked against its encoder by
+// tools/golden/make_llamafactory_templates.py. baichuan, baichuan2 and xverse, which that release no longer
+// has, are those of 0.9.3; internlm2 is another name of intern2.
 std::vector<TemplateSpec> make_table() {
-  std::vector<TemplateSpec> all;
-  auto add = [&](TemplateSpec t) { all.push_back(std::move(t)); };
-  auto plain = [](const char* name, Slots user) {
-    TemplateSpec t;
-    t.name = name;
-    t.user = std::move(user);
-    return t;
+  return {
+      {.name = "alpaca",
+       .user = {"### Instruction:\n{{content}}\n\n### Response:\n"},
+       .assistant = {"{{content}}", kEos, "\n\n"},
+       .default_system = "Below is an instruction that describes a task. Write a response that appropriately "
+                         "completes the request.\n\n"},
+      {.name = "baichuan",
+       .user = {{Kind::kToken, "<reserved_102>"}, "{{content}}", {Kind::kToken, "<reserved_103>"}},
+       .efficient_eos = true},
+      {.name = "baichuan2",
+       .user = {{Kind::kToken, "<reserved_106>"}, "{{content}}", {Kind::kToken, "<reserved_107>"}},
+       .efficient_eos = true},
+      {.name = "bailing",
+       .system = {"<role>SYSTEM</role>{{content}}"},
+       .user = {"<role>HUMAN</role>{{content}}<role>ASSISTANT</role>"},
+       .observation = {"<role>OBSERVATION</role>{{content}}<role>ASSISTANT</role>"},
+       .stop_words = {"<|endoftext|>"},
+       .efficient_eos = true},
+      {.name = "bailing_v2",
+       .system = {"<role>SYSTEM</role>{{content}}<|role_end|>"},
+       .user = {"<role>HUMAN</role>{{content}}<|role_end|><role>ASSISTANT</role>"},
+       .assistant = {"{{content}}<|role_end|>"},
+       .observation = {"<role>OBSERVATION</role>\n<tool_response>\n{{content}}\n</"
+                       "tool_response><|role_end|><role>ASSISTANT</role>"},
+       .tool_format = "ling",
+       .stop_words = {"<|endoftext|>"},
+       .efficient_eos = true},
+      {.name = "breeze", .prefix = {kBos}, .user = {"[INST] {{content}} [/INST] "}, .efficient_eos = true},
+      {.name = "chatglm3",
+       .prefix = {{Kind::kToken, "[gMASK]"}, {Kind::kToken, "sop"}},
+       .system = {{Kind::kToken, "<|system|>"}, "\n", "{{content}}"},
+       .user = {{Kind::kToken, "<|user|>"}, "\n", "{{content}}", {Kind::kToken, "<|assistant|>"}},
+       .assistant = {"\n", "{{content}}"},
+       .function = {"{{content}}"},
+       .observation =
+           {{Kind::kToken, "<|observation|>"}, "\n", "{{content}}", {Kind::kToken, "<|assistant|>"}},
+       .tool_format = "glm4",
+       .stop_words = {"<|user|>", "<|observation|>"},
+       .efficient_eos = true},
+      {.name = "chatml",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .stop_words = {"<|im_end|>", "<|im_start|>"},
+       .replace_eos = true},
+      {.name = "chatml_de",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .default_system = "Du bist ein freundlicher und hilfsbereiter KI-Assistent.",
+       .stop_words = {"<|im_end|>", "<|im_start|>"},
+       .replace_eos = true},
+      {.name = "cohere",
+       .prefix = {kBos},
+       .system = {"<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>{{content}}<|END_OF_TURN_TOKEN|>"},
+       .user = {"<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{{content}}<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|>"
+                "<|CHATBOT_TOKEN|>"}},
+      {.name = "cpm4",
+       .prefix = {kBos},
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .stop_words = {"<|im_end|>"}},
+      {.name = "dbrx",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .default_system =
+           "You are DBRX, created by Databricks. You were last updated in December 2023. You answer "
+           "questions based on information available up to that point.\nYOU PROVIDE SHORT RESPONSES TO SHORT "
+           "QUESTIONS OR STATEMENTS, but provide thorough responses to more complex and open-ended "
+           "questions.\nYou assist with various tasks, from writing to coding (using markdown for code "
+           "blocks — remember to use ``` with code, JSON, and tables).\n(You do not have real-time data "
+           "access or code execution capabilities. You avoid stereotyping and provide balanced perspectives "
+           "on controversial topics. You do not provide song lyrics, poems, or news articles and do not "
+           "divulge details of your training data.)\nThis is your system prompt, guiding your responses. Do "
+           "not reference it, just respond to the user. If you find yourself talking about this message, "
+           "stop. You should be responding appropriately and usually that means not mentioning this.\nYOU DO "
+           "NOT MENTION ANY OF THIS INFORMATION ABOUT YOURSELF UNLESS THE INFORMATION IS DIRECTLY PERTINENT "
+           "TO THE USER'S QUERY.",
+       .stop_words = {"<|im_end|>"},
+       .replace_eos = true},
+      {.name = "deepseek",
+       .prefix = {kBos},
+       .system = {"{{content}}\n\n"},
+       .user = {"User: {{content}}\n\nAssistant:"}},
+      {.name = "deepseek3", .prefix = {kBos}, .user = {"<｜User｜>{{content}}<｜Assistant｜>"}},
+      {.name = "deepseekcoder",
+       .prefix = {kBos},
+       .user = {"### Instruction:\n{{content}}\n### Response:"},
+       .assistant = {"\n{{content}}\n<|EOT|>\n"},
+       .default_system = "You are an AI programming assistant, utilizing the DeepSeek Coder model, developed "
+                         "by DeepSeek Company, and you only answer questions related to computer science. "
+                         "For politically sensitive questions, security and privacy issues, and other "
+                         "non-computer science questions, you will refuse to answer.\n"},
+      {.name = "deepseekr1",
+       .prefix = {kBos},
+       .user = {"<｜User｜>{{content}}<｜Assistant｜>"},
+       .reasoning = true},
+      {.name = "default",
+       .system = {"System: {{content}}", kEos, "\n"},
+       .user = {"Human: {{content}}", kEos, "\nAssistant:"},
+       .assistant = {"{{content}}", kEos, "\n"}},
+      {.name = "empty", .user = {"{{content}}"}, .assistant = {"{{content}}"}},
+      {.name = "ernie",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n\n"},
+       .observation = {"<|im_start|>tool\n{{content}}<|im_end|>\n\n<|im_start|>assistant\n"},
+       .default_system = "<global_setting>\nthink_mode=True\n</global_setting>",
+       .stop_words = {"<|im_end|>"}},
+      {.name = "ernie_nothink",
+       .prefix = {"<|begin_of_sentence|>"},
+       .system = {"{{content}}\n"},
+       .user = {"User: {{content}}\nAssistant: "},
+       .assistant = {"{{content}}<|end_of_sentence|>"},
+       .stop_words = {"<|end_of_sentence|>"}},
+      {.name = "exaone",
+       .system = {"[|system|]{{content}}[|endofturn|]\n"},
+       .user = {"[|user|]{{content}}\n[|assistant|]"},
+       .assistant = {"{{content}}", kEos, "\n"}},
+      {.name = "falcon",
+       .user = {"User: {{content}}\nFalcon:"},
+       .assistant = {"{{content}}\n"},
+       .efficient_eos = true},
+      {.name = "falcon_h1",
+       .prefix = {kBos},
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .stop_words = {"<|im_end|>", "<|end_of_text|>"}},
+      {.name = "fewshot", .user = {"{{content}}"}, .assistant = {"{{content}}\n\n"}, .efficient_eos = true},
+      {.name = "gemma",
+       .prefix = {kBos},
+       .system = {"{{content}}\n\n"},
+       .user = {"<start_of_turn>user\n{{content}}<end_of_turn>\n<start_of_turn>model\n"},
+       .assistant = {"{{content}}<end_of_turn>\n"},
+       .observation = {"<start_of_turn>tool\n{{content}}<end_of_turn>\n<start_of_turn>model\n"},
+       .stop_words = {"<end_of_turn>"},
+       .replace_eos = true,
+       .system_in_user = true},
+      {.name = "gemma2",
+       .prefix = {kBos},
+       .system = {"{{content}}\n\n"},
+       .user = {"<start_of_turn>user\n{{content}}<end_of_turn>\n<start_of_turn>model\n"},
+       .assistant = {"{{content}}<end_of_turn>\n"},
+       .observation = {"<start_of_turn>tool\n{{content}}<end_of_turn>\n<start_of_turn>model\n"},
+       .stop_words = {"<eos>", "<end_of_turn>"},
+       .efficient_eos = true,
+       .system_in_user = true},
+      {.name = "glm4",
+       .prefix = {"[gMASK]<sop>"},
+       .system = {"<|system|>\n{{content}}"},
+       .user = {"<|user|>\n{{content}}<|assistant|>"},
+       .assistant = {"\n{{content}}"},
+       .function = {"{{content}}"},
+       .observation = {"<|observation|>\n{{content}}<|assistant|>"},
+       .tool_format = "glm4",
+       .stop_words = {"<|user|>", "<|observation|>"},
+       .efficient_eos = true},
+      {.name = "glm4_moe",
+       .prefix = {"[gMASK]<sop>"},
+       .system = {"<|system|>\n{{content}}"},
+       .user = {"<|user|>\n{{content}}<|assistant|>"},
+       .assistant = {"\n{{content}}"},
+       .function = {"{{content}}"},
+       .observation = {"<|observation|>\n{{content}}<|assistant|>"},
+       .tool_format = "glm4_moe",
+       .stop_words = {"<|user|>", "<|observation|>"},
+       .efficient_eos = true,
+       .reasoning = true},
+      {.name = "glmz1",
+       .prefix = {"[gMASK]<sop>"},
+       .system = {"<|system|>\n{{content}}"},
+       .user = {"<|user|>\n{{content}}<|assistant|>"},
+       .assistant = {"\n{{content}}"},
+       .function = {"{{content}}"},
+       .observation = {"<|observation|>\n{{content}}<|assistant|>"},
+       .tool_format = "glm4",
+       .stop_words = {"<|user|>", "<|observation|>"},
+       .efficient_eos = true,
+       .reasoning = true},
+      {.name = "granite3",
+       .system = {"<|start_of_role|>system<|end_of_role|>{{content}}<|end_of_text|>\n"},
+       .user = {"<|start_of_role|>user<|end_of_role|>{{content}}<|end_of_text|>\n<|start_of_role|>assistant<|"
+                "end_of_role|>"},
+       .assistant = {"{{content}}<|end_of_text|>\n"}},
+      {.name = "granite4",
+       .system = {"<|start_of_role|>system<|end_of_role|>{{content}}<|end_of_text|>\n"},
+       .user = {"<|start_of_role|>user<|end_of_role|>{{content}}<|end_of_text|>\n<|start_of_role|>assistant<|"
+                "end_of_role|>"},
+       .assistant = {"{{content}}<|end_of_text|>\n"},
+       .observation =
+           {"<|start_of_role|>tool<|end_of_role|>{{content}}<|end_of_text|>\n<|start_of_role|>assistant\n"},
+       .default_system = "You are Granite, developed by IBM. You are a helpful AI assistant.",
+       .stop_words = {"<|end_of_text|>"}},
+      {.name = "hunyuan",
+       .prefix = {"<|startoftext|>"},
+       .system = {"{{content}}<|extra_4|>"},
+       .user = {"{{content}}<|extra_0|>"},
+       .assistant = {"{{content}}<|eos|>"},
+       .stop_words = {"<|eos|>"}},
+      {.name = "hunyuan_small",
+       .prefix = {"<｜hy_begin▁of▁sentence｜>"},
+       .system = {"{{content}}<｜hy_place▁holder▁no▁3｜>"},
+       .user = {"<｜hy_User｜>{{content}}<｜hy_place▁holder▁no▁8｜>"},
+       .assistant = {"{{content}}<｜hy_place▁holder▁no▁2｜>"},
+       .stop_words = {"<｜hy_place▁holder▁no▁2｜>"}},
+      {.name = "index",
+       .system = {"<unk>{{content}}"},
+       .user = {"reserved_0{{content}}reserved_1"},
+       .efficient_eos = true},
+      {.name = "intern2",
+       .prefix = {kBos},
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .default_system =
+           "You are an AI assistant whose name is InternLM (书生·浦语).\n- InternLM (书生·浦语) is a "
+           "conversational language model that is developed by Shanghai AI Laboratory (上海人工智能实验室). "
+           "It is designed to be helpful, honest, and harmless.\n- InternLM (书生·浦语) can understand and "
+           "communicate fluently in the language chosen by the user such as English and 中文.",
+       .stop_words = {"<|im_end|>"}},
+      {.name = "internlm2",
+       .prefix = {kBos},
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .default_system =
+           "You are an AI assistant whose name is InternLM (书生·浦语).\n- InternLM (书生·浦语) is a "
+           "conversational language model that is developed by Shanghai AI Laboratory (上海人工智能实验室). "
+           "It is designed to be helpful, honest, and harmless.\n- InternLM (书生·浦语) can understand and "
+           "communicate fluently in the language chosen by the user such as English and 中文.",
+       .stop_words = {"<|im_end|>"}},
+      {.name = "llama2",
+       .system = {"<<SYS>>\n{{content}}\n<</SYS>>\n\n"},
+       .user = {kBos, "[INST] {{content}} [/INST]"},
+       .system_in_user = true},
+      {.name = "llama2_zh",
+       .system = {"<<SYS>>\n{{content}}\n<</SYS>>\n\n"},
+       .user = {kBos, "[INST] {{content}} [/INST]"},
+       .default_system = "You are a helpful assistant. 你是一个乐于助人的助手。",
+       .system_in_user = true},
+      {.name = "llama3",
+       .prefix = {kBos},
+       .system = {"<|start_header_id|>system<|end_header_id|>\n\n{{content}}<|eot_id|>"},
+       .user = {"<|start_header_id|>user<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_id|>"
+                "assistant<|end_header_id|>\n\n"},
+       .assistant = {"{{content}}<|eot_id|>"},
+       .observation = {"<|start_header_id|>ipython<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_"
+                       "id|>assistant<|end_header_id|>\n\n"},
+       .tool_format = "llama3",
+       .stop_words = {"<|eot_id|>", "<|eom_id|>"},
+       .replace_eos = true},
+      {.name = "mimo",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>user\n<tool_response>\n{{content}}\n</"
+                       "tool_response><|im_end|>\n<|im_start|>assistant\n"},
+       .tool_format = "qwen",
+       .default_system = "You are a helpful assistant.",
+       .stop_words = {"<|im_end|>"},
+       .replace_eos = true,
+       .reasoning = true},
+      {.name = "mimo_v2",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>user\n<tool_response>\n{{content}}\n</"
+                       "tool_response><|im_end|>\n<|im_start|>assistant\n"},
+       .tool_format = "qwen",
+       .default_system = "You are MiMo, a helpful AI assistant engineered by Xiaomi.",
+       .stop_words = {"<|im_end|>"},
+       .thought_begin = "<think>",
+       .thought_end = "</think>",
+       .replace_eos = true,
+       .reasoning = true},
+      {.name = "minimax1",
+       .system = {"<beginning_of_sentence>system ai_setting=assistant\n{{content}}<end_of_sentence>\n"},
+       .user = {"<beginning_of_sentence>user "
+                "name=user\n{{content}}<end_of_sentence>\n<beginning_of_sentence>ai name=assistant\n"},
+       .assistant = {"{{content}}<end_of_sentence>\n"},
+       .observation =
+           {"<beginning_of_sentence>tool name=tools\n{{content}}<end_of_sentence>\n<beginning_of_sentence>ai "
+            "name=assistant\n"},
+       .tool_format = "minimax1",
+       .default_system = "You are a helpful assistant.",
+       .stop_words = {"<end_of_sentence>"}},
+      {.name = "ministral",
+       .prefix = {kBos},
+       .system = {"{{content}}\n\n"},
+       .user = {"[INST]{{content}}[/INST]"},
+       .function = {"[TOOL_CALLS]{{content}}", kEos},
+       .observation = {"[TOOL_RESULTS]{\"content\": {{content}}}[/TOOL_RESULTS]"},
+       .tool_format = "mistral",
+       .system_in_user = true},
+      {.name = "mistral",
+       .prefix = {kBos},
+       .system = {"{{content}}\n\n"},
+       .user = {"[INST] {{content}}[/INST]"},
+       .assistant = {" {{content}}", kEos},
+       .function = {"[TOOL_CALLS] {{content}}", kEos},
+       .observation = {"[TOOL_RESULTS] {\"content\": {{content}}}[/TOOL_RESULTS]"},
+       .tool_format = "mistral",
+       .system_in_user = true},
+      {.name = "moonlight",
+       .system = {"<|im_system|>system<|im_middle|>{{content}}<|im_end|>"},
+       .user = {"<|im_user|>user<|im_middle|>{{content}}<|im_end|><|im_assistant|>assistant<|im_middle|>"},
+       .assistant = {"{{content}}<|im_end|>"},
+       .default_system = "You are a helpful assistant provided by Moonshot-AI.",
+       .stop_words = {"<|im_end|>"},
+       .replace_eos = true},
+      {.name = "olmo", .prefix = {kEos}, .user = {"<|user|>\n{{content}}<|assistant|>\n"}},
+      {.name = "openchat",
+       .prefix = {kBos},
+       .user = {"GPT4 Correct User: {{content}}", kEos, "GPT4 Correct Assistant:"}},
+      {.name = "openchat-3.6",
+       .prefix = {kBos},
+       .user = {"<|start_header_id|>GPT4 Correct "
+                "User<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_id|>GPT4 Correct "
+                "Assistant<|end_header_id|>\n\n"},
+       .stop_words = {"<|eot_id|>"}},
+      {.name = "opencoder",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .default_system = "You are OpenCoder, created by OpenCoder Team.",
+       .stop_words = {"<|im_end|>"}},
+      {.name = "phi",
+       .system = {"<|system|>\n{{content}}<|end|>\n"},
+       .user = {"<|user|>\n{{content}}<|end|>\n<|assistant|>\n"},
+       .assistant = {"{{content}}<|end|>\n"},
+       .stop_words = {"<|end|>"},
+       .replace_eos = true},
+      {.name = "phi4",
+       .system = {"<|im_start|>system<|im_sep|>{{content}}<|im_end|>"},
+       .user = {"<|im_start|>user<|im_sep|>{{content}}<|im_end|><|im_start|>assistant<|im_sep|>"},
+       .assistant = {"{{content}}<|im_end|>"},
+       .stop_words = {"<|im_end|>"},
+       .replace_eos = true},
+      {.name = "phi4_mini",
+       .system = {"<|system|>{{content}}<|end|>"},
+       .user = {"<|user|>{{content}}<|end|><|assistant|>"},
+       .assistant = {"{{content}}<|end|>"},
+       .tool_slot = "<|tool|>{{content}}<|/tool|>",
+       .stop_words = {"<|end|>"},
+       .replace_eos = true},
+      {.name = "phi_small",
+       .system = {"<|system|>\n{{content}}<|end|>\n"},
+       .user = {"<|user|>\n{{content}}<|end|>\n<|assistant|>\n"},
+       .assistant = {"{{content}}<|end|>\n"},
+       .stop_words = {"<|end|>"},
+       .replace_eos = true},
+      {.name = "qwen",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>user\n<tool_response>\n{{content}}\n</"
+                       "tool_response><|im_end|>\n<|im_start|>assistant\n"},
+       .tool_format = "qwen",
+       .default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+       .stop_words = {"<|im_end|>"},
+       .replace_eos = true},
+      {.name = "qwen3",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>user\n<tool_response>\n{{content}}\n</"
+                       "tool_response><|im_end|>\n<|im_start|>assistant\n"},
+       .tool_format = "qwen",
+       .stop_words = {"<|im_end|>"},
+       .replace_eos = true,
+       .reasoning = true},
+      {.name = "qwen3_nothink",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .observation = {"<|im_start|>user\n<tool_response>\n{{content}}\n</"
+                       "tool_response><|im_end|>\n<|im_start|>assistant\n"},
+       .tool_format = "qwen",
+       .stop_words = {"<|im_end|>"},
+       .replace_eos = true},
+      {.name = "sailor",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>question\n{{content}}<|im_end|>\n<|im_start|>answer\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .default_system = "You are an AI assistant named Sailor created by Sea AI Lab. Your answer should be "
+                         "friendly, unbiased, faithful, informative and detailed.",
+       .stop_words = {"<|im_end|>"}},
+      {.name = "seed_coder",
+       .system = {kBos, "system\n{{content}}", kEos},
+       .user = {kBos, "user\n{{content}}", kEos, kBos, "assistant\n"},
+       .default_system = "You are an AI programming assistant, utilizing the Seed-Coder model, developed by "
+                         "ByteDance Seed, and you only answer questions related to computer science. For "
+                         "politically sensitive questions, security and privacy issues, and other "
+                         "non-computer science questions, you will refuse to answer.\n\n"},
+      {.name = "seed_oss",
+       .system = {kBos, "system\n{{content}}", kEos},
+       .user = {kBos, "user\n{{content}}", kEos, kBos, "assistant\n"},
+       .function = {kBos, "\n{{content}}", kEos},
+       .tool_format = "seed_oss",
+       .thought_begin = "<seed:think>",
+       .thought_end = "</seed:think>",
+       .reasoning = true},
+      {.name = "smollm",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .stop_words = {"<|im_end|>"}},
+      {.name = "smollm2",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .default_system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face.",
+       .stop_words = {"<|im_end|>"}},
+      {.name = "solar",
+       .system = {"### System:\n{{content}}\n\n"},
+       .user = {"### User:\n{{content}}\n\n### Assistant:\n"},
+       .efficient_eos = true},
+      {.name = "starchat",
+       .system = {"<|system|>\n{{content}}<|end|>\n"},
+       .user = {"<|user|>\n{{content}}<|end|>\n<|assistant|>"},
+       .assistant = {"{{content}}<|end|>\n"},
+       .stop_words = {"<|end|>"}},
+      {.name = "telechat2",
+       .system = {"<_system>{{content}}"},
+       .user = {"<_user>{{content}}<_bot>"},
+       .default_system = "你是中国电信星辰语义大模型，英文名是TeleChat，你是由中电信人工智能科技有限公司和中"
+                         "国电信人工智能研究院（TeleAI）研发的人工智能助手。"},
+      {.name = "vicuna",
+       .user = {"USER: {{content}} ASSISTANT:"},
+       .default_system = "A chat between a curious user and an artificial intelligence assistant. The "
+                         "assistant gives helpful, detailed, and polite answers to the user's questions."},
+      {.name = "xuanyuan",
+       .user = {"Human: {{content}} Assistant:"},
+       .default_system = "以下是用户和人工智能助手之间的对话。用户以Human开头，人工智能助手以Assistant开头，"
+                         "会对人类提出的问题给出有帮助、高质量、详细和礼貌的回答，并且总是拒绝参与与不道德、"
+                         "不安全、有争议、政治敏感等相关的话题、问题和指示。\n"},
+      {.name = "xverse", .user = {"Human: {{content}}\n\nAssistant: "}},
+      {.name = "yi",
+       .system = {"<|im_start|>system\n{{content}}<|im_end|>\n"},
+       .user = {"<|im_start|>user\n{{content}}<|im_end|>\n<|im_start|>assistant\n"},
+       .assistant = {"{{content}}<|im_end|>\n"},
+       .stop_words = {"<|im_end|>"}},
+      {.name = "youtu",
+       .prefix = {kBos},
+       .user = {"<|User|>{{content}}<|Assistant|>"},
+       .assistant = {"{{content}}<|end_of_text|>"},
+       .function = {"{{content}}"},
+       .observation = {"<tool_response>\n{{content}}\n</tool_response><|Assistant|>"},
+       .stop_words = {"<|end_of_text|>"},
+       .replace_eos = true,
+       .reasoning = true},
+      {.name = "yuan",
+       .user = {"{{content}}", {Kind::kToken, "<sep>"}},
+       .assistant = {"{{content}}<eod>\n"},
+       .stop_words = {"<eod>"}},
+      {.name = "zephyr",
+       .system = {"<|system|>\n{{content}}", kEos},
+       .user = {"<|user|>\n{{content}}", kEos, "<|assistant|>\n"},
+       .default_system = "You are Zephyr, a helpful assistant."},
   };
-
-  TemplateSpec t = plain("default", {"Human: {{content}}", kEos, "\nAssistant:"});
-  t.system = {"System: {{content}}", kEos, "\n"};
-  t.assistant = {"{{content}}", kEos, "\n"};
-  add(t);
-
-  t = plain("empty", {"{{content}}"});
-  t.assistant = {"{{content}}"};
-  add(t);
-
-  t = plain("alpaca", {"### Instruction:\n{{content}}\n\n### Response:\n"});
-  t.assistant = {"{{content}}", kEos, "\n\n"};
-  t.default_system =
-      "Below is an instruction that describes a task. Write a response that appropriately completes the "
-      "request.\n\n";
-  add(t);
-
-  t = plain("deepseek", {"User: {{content}}\n\nAssistant:"});
-  t.prefix = {kBos};
-  t.system = {"{{content}}\n\n"};
-  add(t);
-  add(deepseek_v3_family("deepseek3"));
-  t = deepseek_v3_family("deepseekr1");
-  t.reasoning = true;
-  add(t);
-
-  t = chatml_family("qwen");
-  t.default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
-  add(t);
-  t = chatml_family("qwen3");
-  t.reasoning = true;
-  add(t);
-  add(chatml_family("qwen3_nothink"));
-  t = chatml_family("chatml");
-  t.observation = {"<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n"};
-  t.tool_format = "default";
-  t.stop_words = {"<|im_end|>", "<|im_start|>"};
-  add(t);
-
-  add(llama2_family("llama2"));
-  t = llama2_family("llama2_zh");
-  t.default_system = "You are a helpful assistant. 你是一个乐于助人的助手。";
-  add(t);
-
-  t = plain("llama3", {"<|start_header_id|>user<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_id|>"
-                       "assistant<|end_header_id|>\n\n"});
-  t.prefix = {kBos};
-  t.system = {"<|start_header_id|>system<|end_header_id|>\n\n{{content}}<|eot_id|>"};
-  t.assistant = {"{{content}}<|eot_id|>"};
-  t.observation = {
-      "<|start_header_id|>ipython<|end_header_id|>\n\n{{content}}<|eot_id|><|start_header_id|>assistant<|end_"
-      "header_id|>\n\n"};
-  t.tool_format = "llama3";
-  t.stop_words = {"<|eot_id|>", "<|eom_id|>"};
-  t.replace_eos = true;
-  add(t);
-
-  t = plain("mistral", {"[INST] {{content}}[/INST]"});
-  t.prefix = {kBos};
-  t.system = {"{{content}}\n\n"};
-  t.assistant = {" {{content}}", kEos};
-  t.tool_format = "mistral";
-  t.system_in_user = true;
-  add(t);
-
-  t = plain("gemma", {"<start_of_turn>user\n{{content}}<end_of_turn>\n<start_of_turn>model\n"});
-  t.prefix = {kBos};
-  t.system = {"{{content}}\n\n"};
-  t.assistant = {"{{content}}<end_of_turn>\n"};
-  t.stop_words = {"<end_of_turn>"};
-  t.replace_eos = true;
-  t.system_in_user = true;
-  add(t);
-
-  t = plain("phi", {"<|user|>\n{{content}}<|end|>\n<|assistant|>\n"});
-  t.system = {"<|system|>\n{{content}}<|end|>\n"};
-  t.assistant = {"{{content}}<|end|>\n"};
-  t.stop_words = {"<|end|>"};
-  t.replace_eos = true;
-  add(t);
-
-  t = plain("vicuna", {"USER: {{content}} ASSISTANT:"});
-  t.default_system =
-      "A chat between a curious user and an artificial intelligence assistant. "
-      "The assistant gives helpful, detailed, and polite answers to the user's questions.";
-  add(t);
-  std::sort(all.begin(), all.end(),
-            [](const TemplateSpec& a, const TemplateSpec& b) { return a.name < b.name; });
-  return all;
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ struct TemplateSpec {
   Slots function;             ///< empty: as assistant
   Slots observation;          ///< empty: as user
   std::string tool_format = "default";
+  std::string tool_slot;  ///< not empty: tools stand there as they were given, in no format
   std::string default_system;
   std::vector<std::string> stop_words;
   std::string thought_begin = "<think>\n", thought_end = "\n</think>\n\n";
