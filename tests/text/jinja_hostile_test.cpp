@@ -1,4 +1,5 @@
-// Templates that mean harm: they end in one clear error, within bounded time and memory, and see nothing of the host.
+// Templates that mean harm: they end in one clear error, within bounded time and memory, and see nothing of
+// the host.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -90,14 +91,17 @@ TEST(JinjaHostile, NoAttributeReachesTheHost) {
 }
 
 TEST(JinjaHostile, ValuesCannotBeChanged) {
-  for (const char* source : {"{{ l.append(4) }}", "{{ l.clear() }}", "{{ l.sort() }}", "{{ d.update({'a': 2}) }}",
-                             "{{ d.setdefault('b', 1) }}", "{{ d.popitem() }}", "{% set d.a = 2 %}"})
+  for (const char* source :
+       {"{{ l.append(4) }}", "{{ l.clear() }}", "{{ l.sort() }}", "{{ d.update({'a': 2}) }}",
+        "{{ d.setdefault('b', 1) }}", "{{ d.popitem() }}", "{% set d.a = 2 %}"})
     EXPECT_NE(refused(source), "") << source;
 }
 
 TEST(JinjaHostile, RecursionIsBounded) {
-  EXPECT_NE(refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").find("deeper than"), std::string::npos);
-  EXPECT_NE(refused("{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}"), "");
+  EXPECT_NE(refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").find("deeper than"),
+            std::string::npos);
+  EXPECT_NE(refused("{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}"),
+            "");
   EXPECT_NE(refused("{% macro m() %}{% call m() %}{{ caller() }}{% endcall %}{% endmacro %}{{ m() }}"), "");
   EXPECT_NE(refused("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}"), "");
   EXPECT_NE(refused("{% macro m(f) %}{{ f(f) }}{% endmacro %}{{ m(m) }}"), "");
@@ -116,17 +120,24 @@ TEST(JinjaHostile, RecursionIsBounded) {
 }
 
 TEST(JinjaHostile, DeepAndCircularValuesAreHarmless) {
-  EXPECT_NE(refused("{% set n = namespace(x=[]) %}{% for i in range(100000) %}{% set n.x = [n.x] %}{% endfor %}"), "");
-  EXPECT_NE(refused("{% set n = namespace(x={}) %}{% for i in range(9999) %}{% set n.x = {'k': n.x} %}{% endfor %}"),
-            "");
+  EXPECT_NE(
+      refused("{% set n = namespace(x=[]) %}{% for i in range(100000) %}{% set n.x = [n.x] %}{% endfor %}"),
+      "");
+  EXPECT_NE(
+      refused(
+          "{% set n = namespace(x={}) %}{% for i in range(9999) %}{% set n.x = {'k': n.x} %}{% endfor %}"),
+      "");
   EXPECT_NE(refused("{% set n = namespace() %}{% set n.x = [n] %}{{ n }}"), "");
   EXPECT_NE(refused("{% set n = namespace() %}{% set n.x = n %}{{ n|tojson }}"), "");
-  EXPECT_EQ(refused("{% set n = namespace() %}{% set n.x = n %}{% set n.y = [n, n] %}{{ n.x.x.x is defined }}"), "");
+  EXPECT_EQ(
+      refused("{% set n = namespace() %}{% set n.x = n %}{% set n.y = [n, n] %}{{ n.x.x.x is defined }}"),
+      "");
   // A chain of namespaces, a loop that remembers itself, callers kept beyond their call.
-  EXPECT_EQ(refused("{% set h = namespace() %}{% set h.at = namespace() %}{% for i in range(50000) %}"
-                    "{% set next = namespace() %}{% set at = h.at %}{% set at.next = next %}{% set h.at = next %}"
-                    "{% endfor %}"),
-            "");
+  EXPECT_EQ(
+      refused("{% set h = namespace() %}{% set h.at = namespace() %}{% for i in range(50000) %}"
+              "{% set next = namespace() %}{% set at = h.at %}{% set at.next = next %}{% set h.at = next %}"
+              "{% endfor %}"),
+      "");
   EXPECT_EQ(refused("{% for i in l %}{{ loop.changed(loop) }}{{ loop.changed([loop]) }}{% endfor %}"), "");
   EXPECT_EQ(refused("{% set n = namespace() %}{% macro keep() %}{% set n.f = caller %}{% endmacro %}"
                     "{% call keep() %}{{ n.f is defined }}{% endcall %}{{ n.f() }}"),
@@ -141,11 +152,14 @@ TEST(JinjaHostile, WorkIsBounded) {
   EXPECT_NE(refused("{% for i in range(100000000000) %}x{% endfor %}"), "");
   EXPECT_NE(refused(repeat("{% for i in range(99999) %}", 4) + repeat("{% endfor %}", 4)), "");
   EXPECT_NE(refused("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"), "");
-  EXPECT_NE(refused("{% set x = range(99999)|list %}{% for i in x %}{% if i in x %}{% endif %}{% endfor %}"), "");
+  EXPECT_NE(refused("{% set x = range(99999)|list %}{% for i in x %}{% if i in x %}{% endif %}{% endfor %}"),
+            "");
   EXPECT_NE(refused("{% for i in range(99999) %}{{ range(99999)|sum }}{% endfor %}"), "");
   EXPECT_NE(refused("{{ range(99999)|map('string')|unique|list|length }}"), "");
-  EXPECT_NE(refused("{% set s = 'a' * 16000000 %}{% for i in range(99999) %}{{ s.find('b') }}{% endfor %}"), "");
-  EXPECT_NE(refused("{% set s = 'a' * 16000000 %}{% for i in range(9999) %}{{ s == s ~ '' }}{% endfor %}"), "");
+  EXPECT_NE(refused("{% set s = 'a' * 16000000 %}{% for i in range(99999) %}{{ s.find('b') }}{% endfor %}"),
+            "");
+  EXPECT_NE(refused("{% set s = 'a' * 16000000 %}{% for i in range(9999) %}{{ s == s ~ '' }}{% endfor %}"),
+            "");
   EXPECT_NE(refused("{% set s = 'a' * 9000000 %}{% for i in range(9999) %}{{ s.count('b') }}{{ s[8999999] }}"
                     "{% endfor %}"),
             "");
@@ -181,13 +195,16 @@ TEST(JinjaHostile, TextAndMemoryAreBounded) {
            "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
            "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
            "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = n.l + n.l %}{% endfor %}",
-           "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ n.l }}",
+           "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}{{ "
+           "n.l }}",
            "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = [n.l, n.l] %}{% endfor %}"
            "{{ n.l|tojson }}",
            "{% set a = namespace(l=[1], m=[1]) %}{% for i in range(60) %}{% set a.l = [a.l, a.l] %}"
            "{% set a.m = [a.m, a.m] %}{% endfor %}{{ a.l == a.m }}",
-           "{% for i in range(99999) %}{% for j in range(999) %}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{% endfor %}{% endfor %}",
-           "{% set n = namespace(l=[]) %}{% for i in range(99999) %}{% set n.l = n.l + ['a' * 9000000] %}{% endfor %}",
+           "{% for i in range(99999) %}{% for j in range(999) %}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{% endfor "
+           "%}{% endfor %}",
+           "{% set n = namespace(l=[]) %}{% for i in range(99999) %}{% set n.l = n.l + ['a' * 9000000] %}{% "
+           "endfor %}",
            "{{ strftime_now('%1000000000Y') }}",
            "{{ strftime_now('%A' * 100000) }}",
        })
@@ -195,17 +212,32 @@ TEST(JinjaHostile, TextAndMemoryAreBounded) {
 }
 
 TEST(JinjaHostile, ArithmeticIsChecked) {
-  for (const char* source : {
-           "{{ 1 / 0 }}", "{{ 5 // 0 }}", "{{ n % 0 }}", "{{ 1.5 / 0.0 }}", "{{ 1.5 % 0 }}", "{{ 1.5 // 0 }}",
-           "{{ 0 ** -1 }}", "{{ 9223372036854775807 + 1 }}", "{{ -9223372036854775807 - 2 }}",
-           "{{ 9223372036854775807 * 2 }}", "{{ 10 ** 19 }}", "{{ 2 ** 64 }}", "{{ 99999999999999999999 }}",
-           "{{ (-9223372036854775807 - 1) // -1 }}", "{{ -(-9223372036854775807 - 1) }}",
-           "{{ (-9223372036854775807 - 1)|abs }}", "{{ '99999999999999999999'|int }}", "{{ 1e300|int }}",
-           "{{ '%d' % 1e300 }}", "{{ 'inf'|float|int }}", "{{ [9223372036854775807, 1]|sum }}"})
+  for (const char* source : {"{{ 1 / 0 }}",
+                             "{{ 5 // 0 }}",
+                             "{{ n % 0 }}",
+                             "{{ 1.5 / 0.0 }}",
+                             "{{ 1.5 % 0 }}",
+                             "{{ 1.5 // 0 }}",
+                             "{{ 0 ** -1 }}",
+                             "{{ 9223372036854775807 + 1 }}",
+                             "{{ -9223372036854775807 - 2 }}",
+                             "{{ 9223372036854775807 * 2 }}",
+                             "{{ 10 ** 19 }}",
+                             "{{ 2 ** 64 }}",
+                             "{{ 99999999999999999999 }}",
+                             "{{ (-9223372036854775807 - 1) // -1 }}",
+                             "{{ -(-9223372036854775807 - 1) }}",
+                             "{{ (-9223372036854775807 - 1)|abs }}",
+                             "{{ '99999999999999999999'|int }}",
+                             "{{ 1e300|int }}",
+                             "{{ '%d' % 1e300 }}",
+                             "{{ 'inf'|float|int }}",
+                             "{{ [9223372036854775807, 1]|sum }}"})
     EXPECT_NE(refused(source).find("hostile:1:"), std::string::npos) << source;
-  EXPECT_EQ(refused("{{ (-9223372036854775807 - 1) % -1 }}{{ range(-9223372036854775807, 9223372036854775807, "
-                    "9223372036854775807)|list }}{{ l[::9223372036854775807] }}{{ l[-9223372036854775807:] }}"),
-            "");
+  EXPECT_EQ(
+      refused("{{ (-9223372036854775807 - 1) % -1 }}{{ range(-9223372036854775807, 9223372036854775807, "
+              "9223372036854775807)|list }}{{ l[::9223372036854775807] }}{{ l[-9223372036854775807:] }}"),
+      "");
 }
 
 TEST(JinjaHostile, BrokenTemplatesNameThePlace) {

@@ -206,7 +206,8 @@ int64_t Range::size() const {
 thread_local uint64_t uncounted_comparisons = 0;
 
 bool equal(const Value& a, const Value& b) {
-  if (++uncounted_comparisons > kMostComparisons) fail("the template compares more than {} values", kMostComparisons);
+  if (++uncounted_comparisons > kMostComparisons)
+    fail("the template compares more than {} values", kMostComparisons);
   if (a.is_number() && b.is_number()) {
     if (a.is_integral() && b.is_integral()) return a.as_int() == b.as_int();
     return a.as_double() == b.as_double();
