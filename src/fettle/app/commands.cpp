@@ -10,6 +10,7 @@ void add_all_commands(CLI::App& root) {
   add_generate(root);
   add_score(root);
   add_tokenize(root);
+  add_data(root);
   add_config(root);
   add_doctor(root);
   add_version(root);

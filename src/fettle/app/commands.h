@@ -15,6 +15,7 @@ void add_train(CLI::App& root);
 void add_export(CLI::App& root);
 void add_init_model(CLI::App& root);
 void add_tokenize(CLI::App& root);
+void add_data(CLI::App& root);
 
 /// Adds all of the above in the order of the help.
 void add_all_commands(CLI::App& root);

@@ -163,7 +163,8 @@ OrderedJson write_row(Form form, const Conversation& conversation) {
 }
 
 ConvertReport convert_dataset(const std::filesystem::path& dataset_dir, const std::string& dataset,
-                              Form target, const std::filesystem::path& output) {
+                              Form target, const std::filesystem::path& output,
+                              const std::string& default_system) {
   DatasetEntry entry = find_dataset(dataset_dir, dataset);
   if (entry.slice || entry.num_samples)
     fail_usage("dataset {}: whole data sets are converted; leave the slice out", dataset);
@@ -173,7 +174,9 @@ ConvertReport convert_dataset(const std::filesystem::path& dataset_dir, const st
   for_each_record(entry.path, [&](Record&& record) {
     if (report.read++ == 0) report.from = detect_form(entry, record);
     try {
-      writer.write(write_row(target, to_conversation(report.from, entry, record.value)));
+      Conversation conversation = to_conversation(report.from, entry, record.value);
+      if (conversation.system.empty()) conversation.system = default_system;
+      writer.write(write_row(target, conversation));
       ++report.written;
     } catch (const BadRow& bad) {
       if (report.dropped_rows.size() < kMaxDroppedRows)

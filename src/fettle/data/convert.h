@@ -27,9 +27,10 @@ struct ConvertReport {
   std::string registry_entry;
 };
 
-/// Converts a data set (a name or a path, see find_dataset()) into a .json or .jsonl file. Error(kBadInput)
-/// when no row fits; nothing is written then.
+/// Converts a data set (a name or a path, see find_dataset()) into a .json or .jsonl file; `default_system`
+/// goes to conversations without a system prompt. Error(kBadInput) when no row fits; nothing is written then.
 ConvertReport convert_dataset(const std::filesystem::path& dataset_dir, const std::string& dataset,
-                              Form target, const std::filesystem::path& output);
+                              Form target, const std::filesystem::path& output,
+                              const std::string& default_system = "");
 
 }  // namespace fettle

@@ -11,6 +11,7 @@
 #include "fettle/base/threads.h"
 #include "fettle/data/dataset.h"
 #include "fettle/data/preview.h"
+#include "fettle/data/request.h"
 #include "fettle/models/loader.h"
 #include "fettle/models/saver.h"
 #include "fettle/peft/lora.h"
@@ -140,40 +141,10 @@ class FineTuning {
   }
 
   void read_data(const ModelConfig& model_config) {
-    bool has_tokenizer = fs::exists(base_ / "tokenizer.json");
-    if (has_tokenizer) {
-      tokenizer_ = load_tokenizer(base_);
-      if (tokenizer_->vocab_size() > model_config.vocab_size)
-        fail_input(
-            "{}: the tokenizer has {} tokens but the model's vocab_size is {}; is this the model's own "
-            "tokenizer?",
-            base_.string(), tokenizer_->vocab_size(), model_config.vocab_size);
-    }
-    std::string name = config_.get<Text>("template").value_or("");
-    if (tokenizer_ && stage_ == "sft" && (!name.empty() || !tokenizer_->chat_template().empty())) {
-      ChatTemplateOptions options;
-      options.enable_thinking = config_.get<std::optional<bool>>("enable_thinking");
-      options.mask_history = config_.get<bool>("mask_history");
-      options.default_system = config_.get<Text>("default_system");
-      chat_ = make_chat_template(name, tokenizer_, options);
-    } else if (!name.empty() && stage_ == "sft") {
-      fail_input("{}: no tokenizer.json, which template {} needs", base_.string(), name);
-    }
+    DatasetRequest request = dataset_request(config_, model_config.vocab_size);
+    tokenizer_ = request.tokenizer;
+    chat_ = request.chat;
     Progress progress("tokenize", "row");
-    DatasetRequest request;
-    request.datasets = config_.get<std::vector<std::string>>("dataset");
-    request.dataset_dir = config_.get<std::string>("dataset_dir");
-    request.tokenizer = tokenizer_;
-    request.chat = chat_;
-    request.cutoff_len = config_.get<int64_t>("cutoff_len");
-    request.max_samples = config_.get<std::optional<int64_t>>("max_samples");
-    request.train_on_prompt = config_.get<bool>("train_on_prompt");
-    request.mask_history = config_.get<bool>("mask_history");
-    request.default_system = config_.get<Text>("default_system").value_or("");
-    request.stage = stage_;
-    request.packing = config_.get<std::optional<bool>>("packing");
-    request.vocab_size = model_config.vocab_size;
-    request.seed = static_cast<uint64_t>(config_.get<int64_t>("seed"));
     request.progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
     data_ = load_dataset(request);
     progress.finish();

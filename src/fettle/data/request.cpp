@@ -1,0 +1,55 @@
+#include "fettle/data/request.h"
+
+#include "fettle/base/error.h"
+
+namespace fettle {
+namespace fs = std::filesystem;
+namespace {
+
+using Text = std::optional<std::string>;
+
+bool has_tokenizer(const fs::path& folder) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"})
+    if (fs::exists(folder / name)) return true;
+  return false;
+}
+
+}  // namespace
+
+DatasetRequest dataset_request(const Config& config, int64_t vocab_size) {
+  DatasetRequest request;
+  fs::path base = config.get<Text>("model_name_or_path").value_or("");
+  std::string name = config.get<Text>("template").value_or("");
+  request.stage = config.get<std::string>("stage");
+  if (!base.empty() && has_tokenizer(base)) {
+    request.tokenizer = load_tokenizer(base);
+    if (vocab_size > 0 && request.tokenizer->vocab_size() > vocab_size)
+      fail_input(
+          "{}: the tokenizer has {} tokens but the model's vocab_size is {}; is this the model's own "
+          "tokenizer?",
+          base.string(), request.tokenizer->vocab_size(), vocab_size);
+  }
+  if (request.tokenizer && request.stage == "sft" &&
+      (!name.empty() || !request.tokenizer->chat_template().empty())) {
+    ChatTemplateOptions options;
+    options.enable_thinking = config.get<std::optional<bool>>("enable_thinking");
+    options.mask_history = config.get<bool>("mask_history");
+    options.default_system = config.get<Text>("default_system");
+    request.chat = make_chat_template(name, request.tokenizer, options);
+  } else if (!name.empty() && request.stage == "sft" && !request.tokenizer) {
+    fail_input("{}: no tokenizer, which template {} needs", base.string(), name);
+  }
+  request.datasets = config.get<std::vector<std::string>>("dataset");
+  request.dataset_dir = config.get<std::string>("dataset_dir");
+  request.cutoff_len = config.get<int64_t>("cutoff_len");
+  request.max_samples = config.get<std::optional<int64_t>>("max_samples");
+  request.train_on_prompt = config.get<bool>("train_on_prompt");
+  request.mask_history = config.get<bool>("mask_history");
+  request.default_system = config.get<Text>("default_system").value_or("");
+  request.packing = config.get<std::optional<bool>>("packing");
+  request.vocab_size = vocab_size > 0 ? vocab_size : request.tokenizer ? request.tokenizer->vocab_size() : 0;
+  request.seed = static_cast<uint64_t>(config.get<int64_t>("seed"));
+  return request;
+}
+
+}  // namespace fettle
