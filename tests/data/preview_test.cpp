@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "fakes.h"
 #include "fettle/data/stats.h"
+#include "support.h"
 
 namespace fettle {
 namespace {
@@ -39,33 +42,141 @@ TEST(Preview, TokenTable) {
   EXPECT_THAT(token_table({{7}, {7}}, nullptr, -5, 99), HasSubstr("7"));
 }
 
+TEST(Preview, ControlCharactersAreSpelled) {
+  EXPECT_EQ(visible_text("a\x1b[31m\tb\n\r答"), "a\\x1b[31m\tb\n\\x0d答");
+}
+
+DatasetRequest request_for(const std::filesystem::path& file, int64_t cutoff_len = 2048) {
+  DatasetRequest request;
+  request.datasets = {file.string()};
+  request.tokenizer = std::make_shared<test::ByteTokenizer>();
+  request.chat = std::make_shared<test::PlainTemplate>();
+  request.vocab_size = 266;
+  request.cutoff_len = cutoff_len;
+  return request;
+}
+
+std::vector<InspectedRow> inspect(const DatasetRequest& request) {
+  std::vector<InspectedRow> rows;
+  inspect_dataset(
+      request, [](int64_t) { return true; }, [&](Record&&, InspectedRow&& row) { rows.push_back(row); });
+  return rows;
+}
+
+DatasetStats stats_of(const DatasetRequest& request, const StatsCollector* other = nullptr) {
+  StatsCollector collector(request, other);
+  inspect_dataset(
+      request, [](int64_t) { return true; },
+      [&](Record&& record, InspectedRow&& row) { collector.add(std::move(record), row); });
+  return collector.stats();
+}
+
+TEST(Inspect, RowsAreThoseOfTraining) {
+  test::TempDir dir;
+  std::string text;
+  for (int i = 0; i < 300; ++i)
+    text += R"({"instruction":"question )" + std::to_string(i) + R"(","output":"answer"})" + "\n";
+  test::write_text(dir / "x.jsonl", text);
+  DatasetRequest request = request_for(dir / "x.jsonl", 16);
+  Dataset trained = load_dataset(request);
+  std::vector<InspectedRow> rows = inspect(request);
+  ASSERT_EQ(rows.size(), trained.examples.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i].example.ids, trained.examples[i].ids);
+    EXPECT_EQ(rows[i].example.labels, trained.examples[i].labels);
+    EXPECT_TRUE(rows[i].truncated);
+    EXPECT_GT(rows[i].whole.ids.size(), 16u);
+  }
+  EXPECT_THAT(cut_text(rows[0], request.tokenizer.get()), HasSubstr("cut: 2 of 18 tokens"));
+  std::vector<std::string> origins;
+  inspect_dataset(
+      request, [](int64_t row) { return row == 7 || row == 299; },
+      [&](Record&& record, InspectedRow&&) { origins.push_back(record.origin); });
+  EXPECT_THAT(origins,
+              testing::ElementsAre((dir / "x.jsonl").string() + ":8", (dir / "x.jsonl").string() + ":300"));
+}
+
+TEST(Inspect, BrokenRowsAreHandedOut) {
+  test::TempDir dir;
+  test::write_text(
+      dir / "x.jsonl",
+      "{\"prompt\":\"q\",\"completion\":\"a\"}\n{\"prompt\":\"secret\n{\"prompt\":1,\"completion\":\"a\"}\n"
+      "{\"prompt\":\"q\",\"completion\":\"b\"}\n");
+  DatasetStats stats = stats_of(request_for(dir / "x.jsonl"));
+  EXPECT_EQ(stats.rows, 4);
+  EXPECT_EQ(stats.usable, 2);
+  std::string file = (dir / "x.jsonl").string();
+  EXPECT_THAT(stats.unusable.first, testing::ElementsAre(file + ":2", file + ":3"));
+  EXPECT_THAT(stats_text(stats), HasSubstr(file + ":2: invalid JSON"));
+  EXPECT_THAT(stats_text(stats), testing::Not(HasSubstr("secret")));
+  EXPECT_THAT(stats_json(stats)["unusable"]["rows"], 2);
+}
+
 TEST(Stats, Counts) {
-  Dataset data;
-  for (int i = 0; i < 100; ++i)
-    data.examples.push_back(example_of(std::string(static_cast<size_t>(i), 'q'), "a"));
-  data.examples.push_back(data.examples[4]);
-  data.rows_read = 103;
-  data.dropped = 2;
-  DatasetStats stats = dataset_stats(data, 10);
-  EXPECT_EQ(stats.examples, 101);
-  EXPECT_EQ(stats.tokens, 5050 + 5);
-  EXPECT_EQ(stats.label_tokens, 101);
-  EXPECT_EQ(stats.shortest, 1);
-  EXPECT_EQ(stats.longest, 100);
-  EXPECT_EQ(stats.median, 50);
-  EXPECT_EQ(stats.duplicates, 1);
+  test::TempDir dir;
+  std::string text;
+  auto row = [](int i, const std::string& more) {
+    return R"({"prompt":")" + std::string(static_cast<size_t>(i), 'q') + R"(","completion":"a)" + more +
+           "\"}\n";
+  };
+  for (int i = 0; i < 100; ++i) text += row(i, "");
+  text += row(4, "") + row(5, " call 13800138000 or mail a@example.com, b@example.com");
+  test::write_text(dir / "x.jsonl", text);
+  DatasetRequest request = request_for(dir / "x.jsonl");
+  DatasetStats stats = stats_of(request);
+  EXPECT_EQ(stats.usable, 102);
+  EXPECT_EQ(stats.shortest, 3) << "mark, answer and eos";
+  EXPECT_EQ(stats.longest, 102);
+  EXPECT_EQ(stats.median, 52);
+  EXPECT_EQ(stats.rounds, 102);
+  EXPECT_EQ(stats.trained, 101 * 2 + 56);
+  EXPECT_THAT(stats.duplicates.first, testing::ElementsAre((dir / "x.jsonl").string() + ":101"));
+  EXPECT_EQ(stats.personal_found[static_cast<size_t>(PersonalData::kEmail)], 2);
+  EXPECT_EQ(stats.personal[static_cast<size_t>(PersonalData::kEmail)].rows, 1);
+  EXPECT_EQ(stats.personal[static_cast<size_t>(PersonalData::kPhone)].rows, 1);
   int64_t binned = 0;
-  for (const LengthBin& bin : stats.lengths) binned += bin.examples;
-  EXPECT_EQ(binned, 101);
-  std::string text = stats_text(stats, 60);
-  EXPECT_THAT(text, HasSubstr("1 to 100, median 50"));
-  EXPECT_THAT(text, HasSubstr("█"));
-  EXPECT_EQ(overlap(data, data), 101);
-  Dataset other;
-  other.examples = {example_of("new", "x"), data.examples[7]};
-  EXPECT_EQ(overlap(data, other), 1);
-  EXPECT_EQ(dataset_stats(Dataset{}).lengths.size(), 0u);
-  EXPECT_FALSE(stats_text(dataset_stats(Dataset{})).empty());
+  for (const LengthBin& bin : stats.lengths) binned += bin.rows;
+  EXPECT_EQ(binned, 102);
+  for (const std::string& shown : {stats_text(stats), stats_json(stats).dump()}) {
+    EXPECT_THAT(shown, testing::Not(HasSubstr("example.com")));
+    EXPECT_THAT(shown, testing::Not(HasSubstr("138001")));
+  }
+  EXPECT_THAT(stats_text(stats, 60), HasSubstr("█"));
+
+  request.cutoff_len = 50;
+  stats = stats_of(request);
+  EXPECT_EQ(stats.truncated, 53);
+  EXPECT_GT(stats.length, stats.kept);
+
+  request = request_for(dir / "x.jsonl");
+  request.tokenizer = nullptr;
+  request.chat = nullptr;
+  stats = stats_of(request);
+  EXPECT_FALSE(stats.in_tokens);
+  EXPECT_EQ(stats.longest, 100);
+  EXPECT_EQ(stats.trained, 101 + 55);
+}
+
+TEST(Stats, OverlapOfTwoSets) {
+  test::TempDir dir;
+  test::write_text(dir / "train.jsonl",
+                   "{\"prompt\":\"q\",\"completion\":\"a\"}\n{\"prompt\":\"r\",\"completion\":\"a\"}\n");
+  // The same said in another form.
+  test::write_text(dir / "validation.jsonl",
+                   "{\"instruction\":\"r\",\"output\":\"a\"}\n{\"instruction\":\"a\",\"output\":\"r\"}\n");
+  StatsCollector training(request_for(dir / "train.jsonl"));
+  inspect_dataset(
+      request_for(dir / "train.jsonl"), [](int64_t) { return true; },
+      [&](Record&& record, InspectedRow&& row) { training.add(std::move(record), row); });
+  DatasetStats stats = stats_of(request_for(dir / "validation.jsonl"), &training);
+  EXPECT_THAT(stats.overlap.first, testing::ElementsAre((dir / "validation.jsonl").string() + ":1"));
+  EXPECT_THAT(stats_text(stats), HasSubstr("1 rows are in the training data too (50.0%)"));
+}
+
+TEST(Stats, NothingUsable) {
+  StatsCollector empty(request_for("x"));
+  EXPECT_TRUE(empty.stats().lengths.empty());
+  EXPECT_FALSE(stats_text(empty.stats()).empty());
 }
 
 }  // namespace

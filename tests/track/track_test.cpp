@@ -4,6 +4,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "fettle/base/error.h"
 #include "fettle/track/plot.h"
 #include "fettle/track/run_files.h"
 #include "support.h"
@@ -59,6 +60,22 @@ TEST(RunFiles, LogLineHasLlamaFactorysKeys) {
   EXPECT_EQ(line["remaining_time"], "0:03:03");
   EXPECT_EQ(line["throughput"], 100.12);
   EXPECT_EQ(line["total_tokens"], 6107);
+}
+
+TEST(Plot, LengthsArePicture) {
+  test::TempDir dir;
+  plot_lengths({.title = "Lengths",
+                .unit = "tokens",
+                .edges = {0, 10, 20},
+                .rows = {3, 5},
+                .mark = 15,
+                .mark_name = "cut"},
+               dir / "a.png");
+  EXPECT_TRUE(test::read_text(dir / "a.png").starts_with("\x89PNG"));
+  EXPECT_THROW(
+      plot_lengths({.title = "", .unit = "", .edges = {0}, .rows = {1}, .mark_name = ""}, dir / "b.png"),
+      Error);
+  EXPECT_FALSE(std::filesystem::exists(dir / "b.png"));
 }
 
 TEST(RunFiles, ResultsAreMerged) {

@@ -164,14 +164,15 @@ size_t ip_address_at(std::string_view text, size_t at) {
 
 struct Rule {
   size_t (*find)(std::string_view, size_t);
+  const char* key;
   const char* name;
   const char* mask;
 };
-constexpr Rule kRules[kPersonalDataKinds] = {{email_at, "e-mail addresses", "[EMAIL]"},
-                                             {id_number_at, "identity numbers", "[ID]"},
-                                             {bank_card_at, "bank cards", "[CARD]"},
-                                             {phone_at, "phone numbers", "[PHONE]"},
-                                             {ip_address_at, "IP addresses", "[IP]"}};
+constexpr Rule kRules[kPersonalDataKinds] = {{email_at, "email", "e-mail addresses", "[EMAIL]"},
+                                             {id_number_at, "id", "identity numbers", "[ID]"},
+                                             {bank_card_at, "card", "bank cards", "[CARD]"},
+                                             {phone_at, "phone", "phone numbers", "[PHONE]"},
+                                             {ip_address_at, "ip", "IP addresses", "[IP]"}};
 
 template <typename Take>
 PersonalDataCounts scan(const std::filesystem::path& input, Take&& take) {
@@ -192,6 +193,10 @@ PersonalDataCounts scan(const std::filesystem::path& input, Take&& take) {
 
 const char* personal_data_name(PersonalData kind) {
   return kRules[static_cast<size_t>(kind)].name;
+}
+
+const char* personal_data_key(PersonalData kind) {
+  return kRules[static_cast<size_t>(kind)].key;
 }
 
 int64_t PersonalDataCounts::total() const {

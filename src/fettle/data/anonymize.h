@@ -21,7 +21,9 @@ enum class PersonalData {
   kIpAddress,  ///< four numbers to 255
 };
 inline constexpr int kPersonalDataKinds = 5;
+/// For people ("phone numbers") and for programs ("phone").
 const char* personal_data_name(PersonalData kind);
+const char* personal_data_key(PersonalData kind);
 
 struct PersonalDataCounts {
   std::array<int64_t, kPersonalDataKinds> found{};  ///< by PersonalData

@@ -1,10 +1,14 @@
 #include "fettle/data/dataset.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
 #include "fettle/base/threads.h"
+#include "fettle/base/utf8.h"
 #include "fettle/data/encode.h"
 #include "fettle/data/forms/forms.h"
 #include "fettle/data/row_selection.h"
@@ -66,6 +70,21 @@ bool has_placeholder(const Conversation& conversation) {
   return false;
 }
 
+int64_t count_characters(std::string_view text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+/// What a row says, whatever its form: for finding rows that are the same.
+uint64_t content_hash(const Conversation& conversation) {
+  uint64_t hash = XXH3_64bits(conversation.system.data(), conversation.system.size());
+  for (const Message& message : conversation.messages) {
+    hash = XXH3_64bits_withSeed(message.content.data(), message.content.size(),
+                                hash + static_cast<uint64_t>(message.role));
+  }
+  return hash;
+}
+
 /// One data set on its way to examples.
 class DatasetLoader {
  public:
@@ -77,6 +96,35 @@ class DatasetLoader {
                       [&](std::vector<Record>&& records, int64_t total) { take(records, total); });
     if (blocks_) blocks_->finish();
     report();
+  }
+
+  /// See inspect_dataset(); `row` is the number of the first row and then the one behind the last.
+  void inspect(int64_t& row, const std::function<bool(int64_t)>& wanted,
+               const std::function<void(Record&&, InspectedRow&&)>& take) {
+    bool decided = false;
+    for_each_selected(
+        entry_, request_.max_samples, request_.seed, kBatch,
+        [&](std::vector<Record>&& records, int64_t total) {
+          auto whole =
+              std::find_if(records.begin(), records.end(), [](const Record& r) { return r.damage.empty(); });
+          if (!decided && whole != records.end()) {
+            decide_form_to_inspect(*whole);
+            decided = true;
+          }
+          std::vector<InspectedRow> rows(records.size());
+          int64_t chunks = static_cast<int64_t>((records.size() + kChunk - 1) / kChunk);
+          parallel_for(chunks, [&](int64_t chunk) {
+            size_t first = static_cast<size_t>(chunk) * kChunk;
+            for (size_t i = first; i < std::min(records.size(), first + kChunk); ++i)
+              if (wanted(row + static_cast<int64_t>(i))) rows[i] = inspect_row(records[i]);
+          });
+          for (size_t i = 0; i < records.size(); ++i)
+            if (wanted(row++)) take(std::move(records[i]), std::move(rows[i]));
+          rows_ += static_cast<int64_t>(records.size());
+          if (request_.progress) request_.progress(rows_, total);
+        },
+        DamagedLine::kKeep);
+    out_.notes.insert(out_.notes.end(), entry_.notes.begin(), entry_.notes.end());
   }
 
  private:
@@ -114,11 +162,92 @@ class DatasetLoader {
           "train_on_prompt: template {} shares the end of an answer with the next turn, so prompts cannot be "
           "trained",
           request_.chat->name());
+    note_unread_fields(first);
+  }
+
+  void note_unread_fields(const Record& first) {
     for (const std::string& field : unread_fields(form_, entry_, first.value))
       out_.notes.push_back(
           fmt::format("{}: rows have a field \"{}\" that is not used, because dataset_info.json does not "
                       "name it; add it to columns",
                       entry_.name, field));
+  }
+
+  void decide_form_to_inspect(const Record& first) {
+    bool tokens = first.value.is_object() && first.value.contains("input_ids");
+    form_ = tokens || request_.stage == "sft" ? detect_form(entry_, first) : Form::kText;
+    if (form_ == Form::kText && request_.tokenizer) blocks_ = std::make_unique<TextBlocks>(request_, out_);
+    if (form_ != Form::kTokens && form_ != Form::kText) note_unread_fields(first);
+  }
+
+  InspectedRow inspect_row(const Record& record) const {
+    InspectedRow row;
+    row.form = form_;
+    try {
+      if (!record.damage.empty()) throw BadRow{record.damage};
+      if (form_ == Form::kTokens)
+        inspect_tokens(record, row);
+      else if (form_ == Form::kText)
+        inspect_text(record, row);
+      else
+        inspect_conversation(record, row);
+    } catch (const BadRow& bad) {
+      row.problem = bad.reason;
+      row.content = 0;
+    }
+    if (row.problem.empty() && !row.example.ids.empty() && !has_target(row.example)) {
+      row.without_label = true;
+      row.problem = row.truncated ? "no trained token is left within cutoff_len" : "no token has a label";
+    }
+    return row;
+  }
+
+  void inspect_tokens(const Record& record, InspectedRow& row) const {
+    RowResult result = from_tokens(record);
+    row.example = std::move(result.example);
+    row.truncated = result.truncated;
+    row.content = XXH3_64bits(row.example.ids.data(), row.example.ids.size() * sizeof(int32_t));
+    if (!row.truncated) return;
+    DatasetRequest request = request_;
+    request.cutoff_len = INT64_MAX;
+    row.whole = DatasetLoader(entry_, request, out_).from_tokens(record).example;
+  }
+
+  void inspect_text(const Record& record, InspectedRow& row) const {
+    row.text = to_plain_text(entry_, record.value);
+    if (row.text.empty()) throw BadRow{"the text is empty"};
+    row.characters = row.trained_characters = count_characters(row.text);
+    row.content = XXH3_64bits(row.text.data(), row.text.size());
+    if (!blocks_) return;
+    row.example.ids = blocks_->encode(row.text);
+    row.example.labels = row.example.ids;
+  }
+
+  void inspect_conversation(const Record& record, InspectedRow& row) const {
+    Conversation conversation = to_conversation(form_, entry_, record.value);
+    row.content = content_hash(conversation);
+    row.characters = count_characters(conversation.system);
+    if (!conversation.system.empty()) row.text = "system: " + conversation.system + "\n";
+    const Message& last = conversation.messages.back();
+    for (const Message& message : conversation.messages) {
+      bool answer = message.role == Role::kAssistant || message.role == Role::kFunction;
+      bool trained = answer && message.trained && (!request_.mask_history || &message == &last);
+      int64_t characters = count_characters(message.content);
+      row.rounds += answer;
+      row.characters += characters;
+      if (trained || request_.train_on_prompt) row.trained_characters += characters;
+      const char* role = message.role == Role::kUser        ? "user: "
+                         : message.role == Role::kAssistant ? "assistant: "
+                         : message.role == Role::kFunction  ? "function call: "
+                                                            : "observation: ";
+      if (!request_.chat) row.text += role + message.content + "\n";
+    }
+    if (!request_.chat) return;
+    row.text.clear();
+    RowResult result = encode_row(conversation, record.origin, request_.cutoff_len);
+    row.truncated = result.truncated;
+    if (row.truncated) row.whole = encode_row(conversation, record.origin, INT64_MAX).example;
+    row.example = std::move(result.example);
   }
 
   RowResult convert(const Record& record) const {
@@ -170,14 +299,17 @@ class DatasetLoader {
   }
 
   RowResult from_conversation(const Record& record) const {
+    return encode_row(to_conversation(form_, entry_, record.value), record.origin, request_.cutoff_len);
+  }
+
+  RowResult encode_row(Conversation conversation, const std::string& origin, int64_t cutoff_len) const {
     RowResult result;
-    Conversation conversation = to_conversation(form_, entry_, record.value);
     if (conversation.system.empty()) conversation.system = request_.default_system;
     result.placeholder = has_placeholder(conversation);
     EncodedExample encoded;
     try {
       encoded = encode_conversation(*request_.chat, conversation,
-                                    {.cutoff_len = request_.cutoff_len,
+                                    {.cutoff_len = cutoff_len,
                                      .train_on_prompt = request_.train_on_prompt,
                                      .mask_history = request_.mask_history});
     } catch (const Error& error) {
@@ -186,7 +318,7 @@ class DatasetLoader {
       if (error.code() == ExitCode::kBadInput) throw BadRow{error.what()};
       throw;
     }
-    check_ids(encoded.example.ids, request_.vocab_size, record.origin);
+    check_ids(encoded.example.ids, request_.vocab_size, origin);
     result.example = std::move(encoded.example);
     result.truncated = encoded.truncated;
     return result;
@@ -247,6 +379,18 @@ class DatasetLoader {
 };
 
 }  // namespace
+
+std::vector<std::string> inspect_dataset(const DatasetRequest& request,
+                                         const std::function<bool(int64_t row)>& wanted,
+                                         const std::function<void(Record&&, InspectedRow&&)>& take) {
+  Dataset data;
+  int64_t row = 0;
+  for (const std::string& name : request.datasets) {
+    DatasetEntry entry = find_dataset(request.dataset_dir, name);
+    DatasetLoader(entry, request, data).inspect(row, wanted, take);
+  }
+  return data.notes;
+}
 
 Dataset load_dataset(const DatasetRequest& request) {
   Dataset data;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fettle/data/batch.h"
+#include "fettle/data/forms/forms.h"
 #include "fettle/text/chat.h"
 
 namespace fettle {
@@ -51,5 +52,27 @@ struct Dataset {
 /// cannot be used, for an id that the model does not have (with the row), and when no row, or less than half
 /// of them, has anything to learn.
 Dataset load_dataset(const DatasetRequest& request);
+
+/// One row as training would take it, for people who look before they train.
+struct InspectedRow {
+  Form form = Form::kAlpaca;
+  std::string problem;  ///< not empty: training drops the row, and why
+  bool truncated = false, without_label = false;
+  int64_t rounds = 0;  ///< answers of a conversation
+  /// As trained, and before cutoff_len; empty without a tokenizer. A plain text is shown alone, though stage
+  /// pt joins texts into blocks.
+  Example example, whole;
+  int64_t characters = 0, trained_characters = 0;  ///< of the texts without template
+  std::string text;      ///< the texts, a line for each turn, when there is no tokenizer
+  uint64_t content = 0;  ///< hash of what the row says; 0 when it cannot be used
+};
+
+/// Hands out the rows of load_dataset() instead of gathering them. Without a template, or a tokenizer for
+/// plain text and token ids, rows are read but not encoded. Rows that cannot be used and lines that are no
+/// JSON are handed out too, and never an error. `wanted` (by row number from 0, counted over all data sets)
+/// spares the rows that need no work; they are not handed out. Returns the notes of the data sets.
+std::vector<std::string> inspect_dataset(const DatasetRequest& request,
+                                         const std::function<bool(int64_t row)>& wanted,
+                                         const std::function<void(Record&&, InspectedRow&&)>& take);
 
 }  // namespace fettle

@@ -1,5 +1,6 @@
 #include "fettle/data/json_records.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
@@ -14,8 +15,8 @@ bool is_space(char c) {
 /// Walks the characters of a source and collects the value under way.
 class JsonRecords {
  public:
-  JsonRecords(TextSource& source, const std::string& origin, const RecordSink& sink)
-      : source_(source), origin_(origin), sink_(sink) {}
+  JsonRecords(TextSource& source, const std::string& origin, const RecordSink& sink, DamagedLine damaged)
+      : source_(source), origin_(origin), sink_(sink), damaged_(damaged) {}
 
   bool run() {
     if (!peek_token()) fail_input("{}: the file is empty", origin_);
@@ -29,7 +30,7 @@ class JsonRecords {
         take_line();
       else
         take_value();
-      if (!give()) return false;
+      if (!(lines && damaged_ == DamagedLine::kKeep ? give_any() : give())) return false;
     }
     return true;
   }
@@ -128,7 +129,21 @@ class JsonRecords {
 
   bool give() {
     std::string at = where(start_line_);
-    return sink_({parse_ordered_json(value_, at, {.reject_duplicate_keys = true}), at});
+    return sink_({parse_ordered_json(value_, at, {.reject_duplicate_keys = true}), at, ""});
+  }
+
+  bool give_any() {
+    std::string at = where(start_line_);
+    Record record{{}, at, ""};
+    try {
+      record.value = parse_ordered_json(value_, at, {.reject_duplicate_keys = true});
+    } catch (const Error& error) {
+      std::string_view reason = error.what();
+      if (reason.starts_with(at)) reason.remove_prefix(at.size());
+      reason.remove_prefix(std::min(reason.find_first_not_of(": "), reason.size()));
+      record.damage = reason;
+    }
+    return sink_(std::move(record));
   }
 
   bool more() {
@@ -159,6 +174,7 @@ class JsonRecords {
   TextSource& source_;
   const std::string& origin_;
   const RecordSink& sink_;
+  DamagedLine damaged_;
   std::string_view piece_;
   size_t at_ = 0;
   int64_t line_ = 1, start_line_ = 1;
@@ -167,8 +183,9 @@ class JsonRecords {
 
 }  // namespace
 
-bool read_json_records(TextSource& source, const std::string& origin, const RecordSink& sink) {
-  return JsonRecords(source, origin, sink).run();
+bool read_json_records(TextSource& source, const std::string& origin, const RecordSink& sink,
+                       DamagedLine damaged) {
+  return JsonRecords(source, origin, sink, damaged).run();
 }
 
 }  // namespace fettle

@@ -10,6 +10,7 @@ namespace fettle {
 inline constexpr size_t kMaxRecordBytes = size_t{256} << 20;
 
 /// False when the sink stopped.
-bool read_json_records(TextSource& source, const std::string& origin, const RecordSink& sink);
+bool read_json_records(TextSource& source, const std::string& origin, const RecordSink& sink,
+                       DamagedLine damaged = DamagedLine::kRefuse);
 
 }  // namespace fettle

@@ -102,7 +102,7 @@ class SeparatedRows {
       fail_input("{}: {} fields, the header has {}", at, row.size(), header_.size());
     OrderedJson record = OrderedJson::object();
     for (size_t i = 0; i < header_.size(); ++i) record[header_[i]] = std::move(row[i]);
-    return sink_({std::move(record), at});
+    return sink_({std::move(record), at, ""});
   }
   std::string where(int64_t line) const { return fmt::format("{}:{}", origin_, line); }
 
@@ -129,7 +129,7 @@ bool read_text_lines(TextSource& source, const std::string& origin, const Record
     if (is_blank(one)) return true;
     std::string at = fmt::format("{}:{}", origin, number);
     check_text(one, at);
-    return sink({OrderedJson{{"text", std::move(one)}}, at});
+    return sink({OrderedJson{{"text", std::move(one)}}, at, ""});
   };
   for (std::string_view piece = source.next(); !piece.empty(); piece = source.next()) {
     while (!piece.empty()) {

@@ -15,7 +15,8 @@ namespace {
 std::string run_text(std::span<const int32_t> ids, const Tokenizer* tokenizer) {
   constexpr size_t kMost = 600;
   auto text = [&](std::span<const int32_t> part) {
-    return tokenizer ? tokenizer->decode(part, false) : fmt::format("{} ", fmt::join(part, " "));
+    return tokenizer ? visible_text(tokenizer->decode(part, false))
+                     : fmt::format("{} ", fmt::join(part, " "));
   };
   if (ids.size() <= kMost) return text(ids);
   return text(ids.first(kMost / 2)) + fmt::format(" … {} more tokens … ", ids.size() - kMost) +
@@ -23,6 +24,35 @@ std::string run_text(std::span<const int32_t> ids, const Tokenizer* tokenizer) {
 }
 
 }  // namespace
+
+std::string visible_text(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    unsigned char byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F)
+      out += fmt::format("\\x{:02x}", byte);
+    else
+      out += c;
+  }
+  return out;
+}
+
+std::string cut_text(const InspectedRow& row, const Tokenizer* tokenizer) {
+  if (!row.truncated) return "";
+  const std::vector<int32_t>&kept = row.example.ids, &whole = row.whole.ids;
+  size_t same = 0;
+  while (same < kept.size() && same < whole.size() && kept[same] == whole[same]) ++same;
+  std::string text = fmt::format("cut: {} of {} tokens, {} of them trained; the first cut is at token {}",
+                                 whole.size() - std::min(kept.size(), whole.size()), whole.size(),
+                                 row.whole.labelled() - row.example.labelled(), same);
+  if (tokenizer && same < whole.size()) {
+    std::span<const int32_t> rest = std::span(whole).subspan(same);
+    text +=
+        fmt::format(", before \"{}\"",
+                    printable(tokenizer->decode(rest.first(std::min<size_t>(rest.size(), 24)), false), 60));
+  }
+  return text;
+}
 
 std::string preview_example(const Example& example, const Tokenizer* tokenizer, bool color) {
   std::string out;

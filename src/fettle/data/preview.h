@@ -2,8 +2,10 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "fettle/data/batch.h"
+#include "fettle/data/dataset.h"
 #include "fettle/text/tokenizer.h"
 
 namespace fettle {
@@ -11,6 +13,12 @@ namespace fettle {
 /// The decoded text with the learned parts in green, or between ⟦ ⟧ without colour, and a line of counts; ids
 /// when there is no tokenizer. Long examples are cut in the middle.
 std::string preview_example(const Example& example, const Tokenizer* tokenizer, bool color);
+
+/// `text` for a terminal: control characters other than line ends and tabs become \x1b and the like.
+std::string visible_text(std::string_view text);
+
+/// What cutoff_len took: how much, and where the first cut is. Empty when nothing was.
+std::string cut_text(const InspectedRow& row, const Tokenizer* tokenizer);
 
 /// A table of up to `count` tokens from position `first` on: position, id, text with control characters
 /// escaped, and whether the token is learned.

@@ -39,12 +39,12 @@ std::vector<fs::path> matches(const fs::path& pattern) {
   return files;
 }
 
-bool read_one(const fs::path& path, const RecordSink& sink) {
+bool read_one(const fs::path& path, const RecordSink& sink, DamagedLine damaged) {
   std::string origin = path.string();
   TextSource source(path);
   switch (kind_of(path)) {
     case Kind::kJson:
-      return read_json_records(source, origin, sink);
+      return read_json_records(source, origin, sink, damaged);
     case Kind::kComma:
       return read_separated(source, ',', origin, sink);
     case Kind::kTab:
@@ -89,9 +89,9 @@ bool fits_any_file(const fs::path& pattern) {
   return pattern.string().find_first_of("*?") != std::string::npos && !matches(pattern).empty();
 }
 
-void for_each_record(const fs::path& path, const RecordSink& sink) {
+void for_each_record(const fs::path& path, const RecordSink& sink, DamagedLine damaged) {
   for (const fs::path& file : data_files(path))
-    if (!read_one(file, sink)) return;
+    if (!read_one(file, sink, damaged)) return;
 }
 
 std::vector<Record> read_records(const fs::path& path, size_t most) {

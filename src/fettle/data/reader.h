@@ -13,6 +13,13 @@ namespace fettle {
 struct Record {
   OrderedJson value;
   std::string origin;  ///< "data.jsonl:12": the line where the record begins
+  std::string damage;  ///< not empty: the line is no JSON, and why; the value is null then
+};
+
+/// What happens at a line of JSON lines that is no JSON.
+enum class DamagedLine {
+  kRefuse,  ///< Error(kBadInput)
+  kKeep,    ///< a record with `damage`, for those who count
 };
 
 /// Takes a record; false stops the reading.
@@ -30,7 +37,8 @@ bool fits_any_file(const std::filesystem::path& pattern);
 /// extension; only \n ends a line. CSV (RFC 4180) and TSV (no quoting) need a header line; each line of a
 /// .txt file that is not blank is
 /// {"text": line}. A record is at most 256 MiB. Error(kBadInput) naming file and line.
-void for_each_record(const std::filesystem::path& path, const RecordSink& sink);
+void for_each_record(const std::filesystem::path& path, const RecordSink& sink,
+                     DamagedLine damaged = DamagedLine::kRefuse);
 
 /// The first `most` records; Error(kBadInput) when there is none.
 std::vector<Record> read_records(const std::filesystem::path& path, size_t most = SIZE_MAX);

@@ -15,6 +15,7 @@ namespace fettle {
 /// beyond the size of the set, as LLaMA-Factory), then the first `max_samples`. Error(kBadInput) when there
 /// is no row, Error(kUsage) when a slice selects none.
 void for_each_selected(const DatasetEntry& entry, std::optional<int64_t> max_samples, uint64_t seed,
-                       size_t batch, const std::function<void(std::vector<Record>&&, int64_t total)>& take);
+                       size_t batch, const std::function<void(std::vector<Record>&&, int64_t total)>& take,
+                       DamagedLine damaged = DamagedLine::kRefuse);
 
 }  // namespace fettle

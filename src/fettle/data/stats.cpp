@@ -1,32 +1,13 @@
 #include "fettle/data/stats.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
-#include <unordered_set>
+#include <nlohmann/json.hpp>
 
+#include "fettle/base/error.h"
 #include "fettle/base/terminal.h"
 
 namespace fettle {
 namespace {
-
-/// 128-bit hash of ids and labels: two examples of ten million share one by chance once in 10^24 runs.
-struct Fingerprint {
-  uint64_t low, high;
-  bool operator==(const Fingerprint&) const = default;
-};
-struct FingerprintHash {
-  size_t operator()(const Fingerprint& f) const { return static_cast<size_t>(f.low); }
-};
-using Fingerprints = std::unordered_set<Fingerprint, FingerprintHash>;
-
-Fingerprint fingerprint(const Example& example) {
-  XXH128_hash_t ids = XXH3_128bits(example.ids.data(), example.ids.size() * sizeof(int32_t));
-  XXH128_hash_t both =
-      XXH3_128bits_withSeed(example.labels.data(), example.labels.size() * sizeof(int32_t), ids.low64);
-  return {ids.low64 ^ both.low64, ids.high64 ^ both.high64};
-}
 
 // 1, 2 or 5 times a power of ten.
 int64_t round_width(int64_t least) {
@@ -40,76 +21,215 @@ std::string share(int64_t part, int64_t whole) {
                      whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0);
 }
 
-}  // namespace
-
-DatasetStats dataset_stats(const Dataset& data, int bins) {
-  DatasetStats stats;
-  stats.rows_read = data.rows_read;
-  stats.dropped = data.dropped;
-  stats.without_label = data.without_label;
-  stats.truncated = data.truncated;
-  stats.examples = static_cast<int64_t>(data.examples.size());
-  std::vector<int64_t> lengths;
-  Fingerprints seen;
-  for (const Example& example : data.examples) {
-    lengths.push_back(static_cast<int64_t>(example.ids.size()));
-    stats.tokens += lengths.back();
-    stats.label_tokens += example.labelled();
-    stats.duplicates += !seen.insert(fingerprint(example)).second;
+// "data.jsonl:3, :9, :12 …": the file is named once.
+std::string places(const RowList& list, size_t most) {
+  std::string out, file;
+  for (size_t i = 0; i < std::min(most, list.first.size()); ++i) {
+    const std::string& origin = list.first[i];
+    size_t colon = std::min(origin.rfind(':'), origin.size());
+    if (i > 0) out += ", ";
+    out += file == origin.substr(0, colon) ? origin.substr(colon) : origin;
+    file = origin.substr(0, colon);
   }
-  if (lengths.empty()) return stats;
-  std::sort(lengths.begin(), lengths.end());
-  auto quantile = [&](size_t percent) { return lengths[(lengths.size() - 1) * percent / 100]; };
-  stats.shortest = lengths.front();
-  stats.median = quantile(50);
-  stats.p95 = quantile(95);
-  stats.longest = lengths.back();
-  int64_t width = round_width(stats.longest / std::max(1, bins) + 1);
-  stats.lengths.resize(static_cast<size_t>(stats.longest / width + 1));
-  for (size_t i = 0; i < stats.lengths.size(); ++i)
-    stats.lengths[i] = {static_cast<int64_t>(i) * width, static_cast<int64_t>(i + 1) * width, 0};
-  for (int64_t length : lengths) ++stats.lengths[static_cast<size_t>(length / width)].examples;
-  return stats;
+  return out + (list.rows > static_cast<int64_t>(std::min(most, list.first.size())) ? " …" : "");
 }
 
-std::string stats_text(const DatasetStats& stats, int columns) {
-  Table table({});
-  auto row = [&](const char* name, const std::string& value) { table.add_row({name, value}); };
-  row("rows", fmt::format("{} read, {} dropped ({} without a label)", format_count(stats.rows_read),
-                          format_count(stats.dropped), format_count(stats.without_label)));
-  row("examples", fmt::format("{}, {} cut ({}), {} repeated ({})", format_count(stats.examples),
-                              format_count(stats.truncated), share(stats.truncated, stats.rows_read),
-                              format_count(stats.duplicates), share(stats.duplicates, stats.examples)));
-  row("tokens", fmt::format("{}, {} trained ({})", format_count(stats.tokens),
-                            format_count(stats.label_tokens), share(stats.label_tokens, stats.tokens)));
-  row("length", fmt::format("{} to {}, median {}, 95% within {}", stats.shortest, stats.longest, stats.median,
-                            stats.p95));
-  std::string text = table.text(columns);
-  if (stats.lengths.empty()) return text;
+int64_t quantile(const std::map<int64_t, int64_t>& rows_of_length, int64_t rows, int64_t percent) {
+  int64_t wanted = (rows - 1) * percent / 100;
+  for (const auto& [length, count] : rows_of_length) {
+    if (wanted < count) return length;
+    wanted -= count;
+  }
+  return 0;
+}
+
+std::string bar(int64_t value, int64_t most, int room) {
+  static const char* const parts[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  int64_t eighths = static_cast<int64_t>(8.0 * room * static_cast<double>(value) / static_cast<double>(most));
+  std::string out;
+  for (int64_t i = 0; i < eighths / 8; ++i) out += "█";
+  return out + (eighths == 0 && value > 0 ? parts[1] : parts[eighths % 8]);
+}
+
+std::string length_chart(const DatasetStats& stats, int columns) {
   int64_t most = 1;
-  for (const LengthBin& bin : stats.lengths) most = std::max(most, bin.examples);
-  int digits = static_cast<int>(fmt::formatted_size("{}", stats.lengths.back().to));
-  int counts = static_cast<int>(format_count(most).size());
-  int room = std::max(8, columns - 2 * digits - counts - 6);
-  text += "\n";
+  for (const LengthBin& bin : stats.lengths) most = std::max(most, bin.rows);
+  size_t digits = format_count(stats.lengths.back().to).size(), counts = format_count(most).size();
+  int room = std::max(8, columns - 2 * static_cast<int>(digits) - static_cast<int>(counts) - 6);
+  std::string text;
   for (const LengthBin& bin : stats.lengths) {
-    double eighths = 8.0 * room * static_cast<double>(bin.examples) / static_cast<double>(most);
-    int whole = static_cast<int>(eighths) / 8, rest = static_cast<int>(eighths) % 8;
-    static const char* const parts[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-    std::string bar;
-    for (int i = 0; i < whole; ++i) bar += "█";
-    bar += whole == 0 && rest == 0 && bin.examples > 0 ? parts[1] : parts[rest];
-    text += fmt::format("{:>{}} – {:<{}}  {:>{}}{}{}\n", bin.from, digits, bin.to - 1, digits,
-                        format_count(bin.examples), counts, bar.empty() ? "" : " ", bar);
+    std::string line =
+        fmt::format("{:>{}} – {:<{}}  {:>{}} {}", format_count(bin.from), digits, format_count(bin.to - 1),
+                    digits, format_count(bin.rows), counts, bar(bin.rows, most, room));
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+    if (stats.cutoff_len >= bin.from && stats.cutoff_len < bin.to && stats.truncated > 0)
+      text += fmt::format("{:>{}}   cutoff_len\n", format_count(stats.cutoff_len), digits);
   }
   return text;
 }
 
-int64_t overlap(const Dataset& train, const Dataset& validation) {
-  Fingerprints seen;
-  for (const Example& example : train.examples) seen.insert(fingerprint(example));
-  return std::count_if(validation.examples.begin(), validation.examples.end(),
-                       [&](const Example& example) { return seen.contains(fingerprint(example)); });
+}  // namespace
+
+void RowList::add(const std::string& origin) {
+  ++rows;
+  if (first.size() < kMost) first.push_back(origin);
+}
+
+StatsCollector::StatsCollector(const DatasetRequest& request, const StatsCollector* other) : other_(other) {
+  stats_.cutoff_len = request.cutoff_len;
+  stats_.compared = other != nullptr;
+}
+
+void StatsCollector::add(Record&& record, const InspectedRow& row) {
+  ++stats_.rows;
+  std::array<int64_t, kPersonalDataKinds> found{};
+  anonymize_json(record.value, found);
+  for (size_t kind = 0; kind < kPersonalDataKinds; ++kind) {
+    stats_.personal_found[kind] += found[kind];
+    if (found[kind] > 0) stats_.personal[kind].add(record.origin);
+  }
+  if (row.content != 0 && !contents_.insert(row.content).second) stats_.duplicates.add(record.origin);
+  if (row.content != 0 && other_ && other_->contents_.contains(row.content))
+    stats_.overlap.add(record.origin);
+  stats_.truncated += row.truncated;
+  stats_.without_label += row.without_label;
+  if (!row.problem.empty()) {
+    stats_.unusable.add(record.origin);
+    if (stats_.reasons.size() < RowList::kMost) {
+      // A JSON error quotes the text around it.
+      std::string reason = row.problem.substr(0, row.problem.find("; last read"));
+      stats_.reasons.push_back({record.origin, std::move(reason)});
+    }
+    return;
+  }
+  bool encoded = !row.example.ids.empty();
+  if (stats_.usable++ > 0 && stats_.in_tokens != encoded)
+    fail_usage("{}: some data sets are counted in tokens and others in characters; look at them one by one",
+               record.origin);
+  stats_.in_tokens = encoded;
+  stats_.rounds += row.rounds;
+  stats_.most_rounds = std::max(stats_.most_rounds, row.rounds);
+  const Example& whole = row.truncated ? row.whole : row.example;
+  int64_t length = encoded ? static_cast<int64_t>(whole.ids.size()) : row.characters;
+  stats_.length += length;
+  stats_.kept += encoded ? static_cast<int64_t>(row.example.ids.size()) : row.characters;
+  stats_.trained += encoded ? row.example.labelled() : row.trained_characters;
+  ++rows_of_length_[length];
+}
+
+DatasetStats StatsCollector::stats(int bins) const {
+  DatasetStats stats = stats_;
+  if (!stats.in_tokens) stats.cutoff_len = 0;
+  if (rows_of_length_.empty()) return stats;
+  stats.shortest = rows_of_length_.begin()->first;
+  stats.longest = rows_of_length_.rbegin()->first;
+  stats.median = quantile(rows_of_length_, stats.usable, 50);
+  stats.p95 = quantile(rows_of_length_, stats.usable, 95);
+  // The few longest rows would press all others into one bin, so the width follows the 95th percentile and
+  // the last bin takes the rest.
+  int64_t top = std::min(stats.longest, 2 * stats.p95);
+  int64_t width = round_width(top / std::max(1, bins) + 1);
+  int64_t count = top / width + 1;
+  for (int64_t i = 0; i < count; ++i) stats.lengths.push_back({i * width, (i + 1) * width, 0});
+  stats.lengths.back().to = std::max(stats.lengths.back().to, stats.longest + 1);
+  for (const auto& [length, rows] : rows_of_length_)
+    stats.lengths[static_cast<size_t>(std::min(length / width, count - 1))].rows += rows;
+  return stats;
+}
+
+std::string stats_text(const DatasetStats& stats, int columns) {
+  const char* unit = stats.in_tokens ? "tokens" : "characters";
+  Table table({});
+  auto row = [&](std::string_view name, std::string value) {
+    table.add_row({std::string(name), std::move(value)});
+  };
+  row("rows", fmt::format("{}, {} usable", format_count(stats.rows), format_count(stats.usable)));
+  if (stats.rounds > 0)
+    row("rounds", fmt::format("{}, {:.1f} a row, at most {}", format_count(stats.rounds),
+                              static_cast<double>(stats.rounds) /
+                                  static_cast<double>(std::max<int64_t>(1, stats.usable)),
+                              stats.most_rounds));
+  row(unit, fmt::format("{}, {} trained ({})", format_count(stats.length), format_count(stats.trained),
+                        share(stats.trained, stats.kept)));
+  row("length",
+      fmt::format("{} to {}, median {}, 95% within {}", format_count(stats.shortest),
+                  format_count(stats.longest), format_count(stats.median), format_count(stats.p95)));
+  if (stats.cutoff_len > 0)
+    row("cut",
+        stats.truncated == 0
+            ? fmt::format("none at cutoff_len {}", format_count(stats.cutoff_len))
+            : fmt::format("{} rows at cutoff_len {} ({}), {} tokens lost", format_count(stats.truncated),
+                          format_count(stats.cutoff_len), share(stats.truncated, stats.rows),
+                          format_count(stats.length - stats.kept)));
+  if (stats.duplicates.rows > 0)
+    row("repeated", fmt::format("{} rows ({}): {}", format_count(stats.duplicates.rows),
+                                share(stats.duplicates.rows, stats.rows), places(stats.duplicates, 3)));
+  else
+    row("repeated", "none");
+  if (stats.compared)
+    row("overlap",
+        stats.overlap.rows == 0
+            ? "none with the training data"
+            : fmt::format("{} rows are in the training data too ({}): {}", format_count(stats.overlap.rows),
+                          share(stats.overlap.rows, stats.rows), places(stats.overlap, 3)));
+  std::string text = table.text(columns);
+  if (stats.unusable.rows > 0) {
+    text += fmt::format("\n{} rows cannot be used:\n", format_count(stats.unusable.rows));
+    constexpr size_t kShown = 10;
+    for (size_t i = 0; i < std::min(kShown, stats.reasons.size()); ++i)
+      text += fit_to_width(fmt::format("  {}: {}", stats.reasons[i].origin, stats.reasons[i].reason),
+                           std::max(columns, 100)) +
+              "\n";
+    if (stats.unusable.rows > static_cast<int64_t>(kShown)) text += "  …\n";
+  }
+  Table personal({});
+  for (size_t kind = 0; kind < kPersonalDataKinds; ++kind)
+    if (stats.personal_found[kind] > 0)
+      personal.add_row({std::string("  ") + personal_data_name(static_cast<PersonalData>(kind)),
+                        fmt::format("{} in {} rows", format_count(stats.personal_found[kind]),
+                                    format_count(stats.personal[kind].rows)),
+                        places(stats.personal[kind], 3)});
+  if (std::string found = personal.text(columns); !found.empty())
+    text += "\nPerhaps personal data; fettle data anonymize masks it:\n" + found;
+  if (!stats.lengths.empty())
+    text += fmt::format("\nLength in {}, rows\n{}", unit, length_chart(stats, columns));
+  return text;
+}
+
+OrderedJson stats_json(const DatasetStats& stats) {
+  auto list = [](const RowList& rows) { return OrderedJson{{"rows", rows.rows}, {"first", rows.first}}; };
+  OrderedJson out = {{"unit", stats.in_tokens ? "tokens" : "characters"},
+                     {"rows", stats.rows},
+                     {"usable", stats.usable},
+                     {"without_label", stats.without_label},
+                     {"truncated", stats.truncated},
+                     {"rounds", stats.rounds},
+                     {"length",
+                      {{"sum", stats.length},
+                       {"within_cutoff", stats.kept},
+                       {"trained", stats.trained},
+                       {"shortest", stats.shortest},
+                       {"median", stats.median},
+                       {"p95", stats.p95},
+                       {"longest", stats.longest}}},
+                     {"duplicates", list(stats.duplicates)},
+                     {"unusable", list(stats.unusable)}};
+  if (stats.compared) out["overlap"] = list(stats.overlap);
+  if (stats.cutoff_len > 0) out["cutoff_len"] = stats.cutoff_len;
+  out["unusable"]["reasons"] = OrderedJson::array();
+  for (const DroppedRow& row : stats.reasons)
+    out["unusable"]["reasons"].push_back({{"row", row.origin}, {"reason", row.reason}});
+  out["personal_data"] = OrderedJson::object();
+  for (size_t kind = 0; kind < kPersonalDataKinds; ++kind) {
+    OrderedJson entry = list(stats.personal[kind]);
+    entry["found"] = stats.personal_found[kind];
+    out["personal_data"][personal_data_key(static_cast<PersonalData>(kind))] = std::move(entry);
+  }
+  out["histogram"] = OrderedJson::array();
+  for (const LengthBin& bin : stats.lengths)
+    out["histogram"].push_back({{"from", bin.from}, {"to", bin.to}, {"rows", bin.rows}});
+  return out;
 }
 
 }  // namespace fettle

@@ -72,12 +72,14 @@ class Canvas {
     color({1, 1, 1});
     cairo_paint(cr());
     cairo_select_font_face(cr(), "DejaVu Sans", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
-    for (const Series& series : chart.series)
+    for (const Series& series : chart.series) {
+      if (series.filled) y_.include(0);
       for (size_t i = 0; i < series.x.size(); ++i) {
         if (!std::isfinite(series.y[i])) continue;
         x_.include(series.x[i]);
         y_.include(series.y[i]);
       }
+    }
     x_.widen(0.02);
     y_.widen(0.06);
   }
@@ -146,7 +148,18 @@ class Canvas {
       text(tick_text(t), kLeft - 7, py(t) + 4, 1, 11);
     }
   }
+  void draw_area(const Series& series, Color c) {
+    if (series.x.empty()) return;
+    color(c, 0.6);
+    cairo_move_to(cr(), px(series.x.front()), py(0));
+    for (size_t i = 0; i < series.x.size(); ++i)
+      if (std::isfinite(series.y[i])) cairo_line_to(cr(), px(series.x[i]), py(series.y[i]));
+    cairo_line_to(cr(), px(series.x.back()), py(0));
+    cairo_close_path(cr());
+    cairo_fill(cr());
+  }
   void draw_series(const Series& series, Color c) {
+    if (series.filled) draw_area(series, c);
     color(c, series.faint ? 0.35 : 1);
     cairo_set_line_width(cr(), series.faint ? 1.2 : 2);
     cairo_set_line_join(cr(), CAIRO_LINE_JOIN_ROUND);
@@ -245,6 +258,25 @@ void plot_loss(const std::filesystem::path& folder, const std::vector<double>& s
               .series = {{.name = "as logged", .x = steps, .y = losses, .faint = true},
                          {.name = "smoothed", .x = steps, .y = smooth(losses)}}},
              folder / "training_loss.png");
+}
+
+void plot_lengths(const LengthPlot& plot, const std::filesystem::path& png) {
+  FETTLE_CHECK(plot.edges.size() == plot.rows.size() + 1, "{} edges for {} bars", plot.edges.size(),
+               plot.rows.size());
+  Series bars{.name = "rows", .x = {}, .y = {}, .filled = true};
+  double most = 0;
+  for (size_t i = 0; i < plot.rows.size(); ++i) {
+    for (auto [x, y] : {std::pair(plot.edges[i], 0.0), std::pair(plot.edges[i], plot.rows[i]),
+                        std::pair(plot.edges[i + 1], plot.rows[i]), std::pair(plot.edges[i + 1], 0.0)}) {
+      bars.x.push_back(x);
+      bars.y.push_back(y);
+    }
+    most = std::max(most, plot.rows[i]);
+  }
+  Chart chart{.title = plot.title, .x_label = plot.unit, .y_label = "rows", .series = {bars}};
+  if (plot.mark > 0)
+    chart.series.push_back({.name = plot.mark_name, .x = {plot.mark, plot.mark}, .y = {0, most}});
+  draw_chart(chart, png);
 }
 
 std::string sparkline(const std::vector<double>& values, int columns) {

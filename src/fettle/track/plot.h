@@ -10,6 +10,7 @@ struct Series {
   std::string name;
   std::vector<double> x, y;  ///< NaN in y leaves a gap
   bool faint = false;        ///< drawn thin and pale, behind the others
+  bool filled = false;       ///< the area down to 0
 };
 
 struct Chart {
@@ -28,6 +29,16 @@ std::vector<double> smooth(const std::vector<double>& values);
 /// training_loss.png in `folder`: the loss as logged, faint, and smoothed.
 void plot_loss(const std::filesystem::path& folder, const std::vector<double>& steps,
                const std::vector<double>& losses);
+
+/// Bars of `rows[i]` over [edges[i], edges[i + 1]), and a line at `mark` (named `mark_name`) unless it is 0.
+/// edges.size() == rows.size() + 1.
+struct LengthPlot {
+  std::string title, unit;
+  std::vector<double> edges, rows;
+  double mark = 0;
+  std::string mark_name;
+};
+void plot_lengths(const LengthPlot& plot, const std::filesystem::path& png);
 
 /// One line of block characters that shows how values went, at most `columns` wide; "" without values.
 std::string sparkline(const std::vector<double>& values, int columns);
