@@ -154,5 +154,96 @@ TEST(DataAnonymize, MasksAndReportsCountsOnly) {
   EXPECT_EQ(run_fettle({"data", "anonymize", rows, rows, "--force"}).code, 2);
 }
 
+TEST(DataConvert, WhatCannotBeSaidIsLeftOutAndSaid) {
+  TempDir dir;
+  std::string in = (dir / "in.jsonl").string(), out = (dir / "out.jsonl").string();
+  write_text(
+      dir / "in.jsonl",
+      R"({"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]})"
+      "\n"
+      R"({"conversations":[{"from":"human","value":"q"},{"from":"function_call","value":"{\"name\":\"f\",\"arguments\":{}}"},)"
+      R"({"from":"observation","value":"1"},{"from":"gpt","value":"a"}]})"
+      "\n");
+  ProcessResult result = run_fettle({"data", "convert", in, out, "--to", "alpaca"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("1 of 2 rows written"));
+  EXPECT_THAT(result.err, HasSubstr("in.jsonl:2: the alpaca form has no place for tools"));
+  EXPECT_EQ(read_text(dir / "out.jsonl"), "{\"instruction\":\"q\",\"input\":\"\",\"output\":\"a\"}\n");
+  EXPECT_THAT(result.out, HasSubstr("\"file_name\": \"out.jsonl\""));
+  result = run_fettle({"data", "convert", in, out, "--to", "messages"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("write --force to replace it"));
+  EXPECT_EQ(run_fettle({"data", "convert", in, out, "--to", "messages", "--force"}).code, 0);
+  EXPECT_THAT(read_text(dir / "out.jsonl"), HasSubstr("tool_calls"));
+  write_text(dir / "plain.txt", "text\n");
+  result = run_fettle({"data", "convert", (dir / "plain.txt").string(), out, "--to", "alpaca", "--force"});
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, HasSubstr("are no conversations"));
+  EXPECT_THAT(read_text(dir / "out.jsonl"), HasSubstr("tool_calls")) << "untouched by what failed";
+}
+
+TEST(DataAnonymize, RulesAreListedAndCanBeLeftOut) {
+  ProcessResult rules = run_fettle({"data", "anonymize", "--rules"});
+  EXPECT_EQ(rules.code, 0);
+  for (const char* word : {"email", "[PHONE]", "身份证号", "Luhn", "我叫", "my name is", "微信", "地址"})
+    EXPECT_THAT(rules.out, HasSubstr(word));
+  TempDir dir;
+  std::string in = (dir / "in.csv").string(), out = (dir / "out.jsonl").string();
+  write_text(dir / "in.csv", "instruction,output\n我叫李雷,打13800138000\n");
+  ProcessResult result = run_fettle({"data", "anonymize", in, out, "--keep", "phone"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(read_text(dir / "out.jsonl"), "{\"instruction\":\"我叫[NAME]\",\"output\":\"打13800138000\"}\n");
+  EXPECT_THAT(result.out, Not(HasSubstr("李雷")));
+  EXPECT_EQ(run_fettle({"data", "anonymize", in, out}).code, 2);
+  result = run_fettle({"data", "anonymize", in, out, "--force", "--keep", "phones"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("the rules are email, id, card"));
+}
+
+TEST(DataAssets, TheMedicalConversionIsOneCommand) {
+  FETTLE_REQUIRE_ASSETS();
+  TempDir dir;
+  std::string in = (assets_dir() / "data/medical/medical_o1_style_zh_sample.json").string(),
+              out = (dir / "medical_sharegpt.json").string();
+  ProcessResult result =
+      run_fettle({"data", "convert", in, out, "--to", "sharegpt", "--system", "您是一位医学专家。"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("324 of 324 rows written"));
+  Json rows = read_json(out), original = read_json(in);
+  ASSERT_EQ(rows.size(), original.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i]["conversations"][0]["value"], original[i]["Question"]);
+    std::string answer = rows[i]["conversations"][1]["value"];
+    EXPECT_THAT(answer, StartsWith("<think>\n" + original[i]["Complex_CoT"].get<std::string>()));
+    EXPECT_TRUE(answer.ends_with(original[i]["Response"].get<std::string>()));
+    EXPECT_EQ(rows[i]["system"], "您是一位医学专家。");
+  }
+}
+
+TEST(DataAssets, StatsAndPreviewOfRealFiles) {
+  FETTLE_REQUIRE_ASSETS();
+  std::filesystem::path data = assets_dir() / "data";
+  std::string model = (assets_dir() / "tokenizers/qwen2.5").string();
+  for (const char* name :
+       {"emollm/data.json", "llamafactory/alpaca_zh_demo.json", "llamafactory/c4_demo.jsonl",
+        "llamafactory/glaive_toolcall_en_demo.json", "medical/medical_o1_style_zh_sample.json"}) {
+    SCOPED_TRACE(name);
+    ProcessResult result =
+        run_fettle({"data", "stats", (data / name).string(), "-m", model, "-t", "qwen", "--json"});
+    ASSERT_EQ(result.code, 0) << result.err;
+    Json json = parse_json(result.out, name);
+    EXPECT_EQ(json["unit"], "tokens");
+    EXPECT_GT(json["usable"], 0);
+    int64_t binned = 0;
+    for (const Json& bin : json["histogram"]) binned += bin["rows"].get<int64_t>();
+    EXPECT_EQ(binned, json["usable"]);
+    result =
+        run_fettle({"data", "preview", (data / name).string(), "-m", model, "-t", "qwen", "--row", "17"});
+    EXPECT_EQ(result.code, 0) << result.err;
+    EXPECT_THAT(result.out, StartsWith("row 17  "));
+    EXPECT_THAT(result.out, HasSubstr("⟦"));
+  }
+}
+
 }  // namespace
 }  // namespace fettle::test

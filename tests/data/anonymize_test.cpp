@@ -43,6 +43,63 @@ TEST(Anonymize, WhatIsNot) {
     EXPECT_EQ(masked(text), text);
 }
 
+TEST(Anonymize, WhatTheWordsBeforeGiveAway) {
+  for (const auto& [text, expected] : std::vector<std::pair<std::string, std::string>>{
+           {"你好，我叫李雷，今年30岁", "你好，我叫[NAME]，今年30岁"},
+           {"我叫张小明", "我叫[NAME]"},
+           {"我叫李明今年三十", "我叫[NAME]今年三十"},
+           {"我的名字叫欧阳娜娜。", "我的名字叫[NAME]。"},
+           {"我叫小红", "我叫[NAME]"},
+           {"姓名：高飞 性别：男", "姓名：[NAME] 性别：男"},
+           {"Hello, my name is Jane Q. Doe and I", "Hello, my name is [NAME] and I"},
+           {"My name is Bob.", "My name is [NAME]."},
+           {"地址：北京市朝阳区建国路88号，邮编", "地址：[ADDRESS]，邮编"},
+           {"我家住在上海市徐汇区漕溪北路一号2栋", "我家住在[ADDRESS]"},
+           {"I live at 221 Baker Street, London", "I live at [ADDRESS], London"},
+           {"at 12 West 5th Ave.", "at [ADDRESS]."},
+           {"加我微信号：abc_123，谢谢", "加我微信号：[ACCOUNT]，谢谢"},
+           {"微信 abc123de", "微信 [ACCOUNT]"},
+           {"我的QQ是123456789", "我的QQ是[ACCOUNT]"},
+           {"QQ群：87654321", "QQ群：[ACCOUNT]"},
+           {"WeChat ID: li_lei88", "WeChat ID: [ACCOUNT]"},
+           {"微信：13800138000", "微信：[PHONE]"},
+           {"家住10.0.0.1", "家住[IP]"}})
+    EXPECT_EQ(masked(text), expected);
+}
+
+TEST(Anonymize, WordsThatGiveNothingAway) {
+  for (const char* text : {"我叫他过来",
+                           "我叫了外卖",
+                           "我叫",
+                           "我叫什么名字",
+                           "姓名：",
+                           "my name is not important",
+                           "my name is ",
+                           "住在这里很好",
+                           "住在一楼",
+                           "邮箱地址：请填写",
+                           "地址",
+                           "微信支付很方便",
+                           "微信：好友",
+                           "QQ音乐",
+                           "QQ 1234",
+                           "WeChat is popular",
+                           "wechat: download",
+                           "5 Great Things To Do",
+                           "in 1949 the Street",
+                           "3 apples",
+                           "我的名字是你起的"})
+    EXPECT_EQ(masked(text), text);
+}
+
+TEST(Anonymize, RulesCanBeLeftOut) {
+  std::array<int64_t, kPersonalDataKinds> found{};
+  EXPECT_EQ(anonymize_text("我叫李雷，13800138000", found, personal_data_rules_without({"phone"})),
+            "我叫[NAME]，13800138000");
+  EXPECT_EQ(found[static_cast<size_t>(PersonalData::kPhone)], 0);
+  EXPECT_THROW(personal_data_rules_without({"fone"}), Error);
+}
+
 TEST(Anonymize, Files) {
   test::TempDir dir;
   test::write_text(
@@ -57,15 +114,17 @@ TEST(Anonymize, Files) {
   EXPECT_EQ(test::read_text(dir / "out.jsonl"),
             "{\"instruction\":\"call "
             "[PHONE]\",\"output\":[\"[EMAIL]\",{\"phone\":\"[PHONE]\"}]}\n{\"instruction\":\"hi\"}\n");
-  EXPECT_EQ(count_personal_data(dir / "in.jsonl").total(), 3);
-  EXPECT_EQ(count_personal_data(dir / "out.jsonl").total(), 0);
+  EXPECT_EQ(anonymize_dataset(dir / "out.jsonl", dir / "again.jsonl").total(), 0);
+  EXPECT_EQ(test::read_text(dir / "again.jsonl"), test::read_text(dir / "out.jsonl"));
   EXPECT_THROW(anonymize_dataset(dir / "in.jsonl", dir / "in.jsonl"), Error);
 }
 
 TEST(Anonymize, LongRunsTakeLinearTime) {
-  for (char c : {'1', 'a', '.', '@', '+', '-', '('}) {
-    std::string text(4 << 20, c);
-    EXPECT_EQ(masked(text).size(), text.size());
+  for (std::string unit :
+       {"1", "a", ".", "@", "+", "-", "(", "我叫", "地址", "微信", "QQ", "my name is ", "1 A"}) {
+    std::string text;
+    while (text.size() < 1 << 20) text += unit;
+    EXPECT_EQ(masked(text).size(), text.size()) << unit;
   }
 }
 

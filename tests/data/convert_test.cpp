@@ -76,6 +76,12 @@ TEST(Convert, RowsThatDoNotFit) {
   EXPECT_THROW(convert_dataset(dir.path(), "in.jsonl", Form::kText, dir / "text.jsonl"), Error);
   EXPECT_FALSE(std::filesystem::exists(dir / "text.jsonl"));
   EXPECT_THROW(parse_target_form("sharegtp"), Error);
+  write_text(dir / "plain.txt", "line\n");
+  write_text(dir / "ids.jsonl", "{\"input_ids\":[1]}\n");
+  for (const char* name : {"plain.txt", "ids.jsonl"})
+    EXPECT_THROW(convert_dataset(dir.path(), name, Form::kAlpaca, dir / "x.json"), Error);
+  EXPECT_THROW(convert_dataset(dir.path(), "in.jsonl", Form::kAlpaca, dir / "in.jsonl"), Error);
+  EXPECT_EQ(test::read_text(dir / "in.jsonl").size(), 45u) << "untouched";
 }
 
 }  // namespace

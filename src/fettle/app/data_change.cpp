@@ -26,19 +26,23 @@ struct ConvertFlags {
 
 void convert(const ConvertFlags& flags) {
   refuse_existing(flags.output, flags.force);
-  ConvertReport report = convert_dataset(flags.dataset_dir, flags.input, parse_target_form(flags.form),
-                                         flags.output, flags.system);
+  Progress progress("converting", "row");
+  ConvertReport report =
+      convert_dataset(flags.dataset_dir, flags.input, parse_target_form(flags.form), flags.output,
+                      flags.system, [&](int64_t rows) { progress.update(rows); });
+  progress.finish();
   say("{}: {} of {} rows written ({} → {})", flags.output, format_count(report.written),
       format_count(report.read), form_name(report.from), flags.form);
   for (size_t i = 0; i < std::min<size_t>(5, report.dropped_rows.size()); ++i)
     warn("{}: {}", report.dropped_rows[i].origin, report.dropped_rows[i].reason);
-  if (report.read - report.written > 5) warn("… and {} more rows left out", report.read - report.written - 5);
+  if (report.read - report.written > 5) warn("… {} rows in all are left out", report.read - report.written);
   say("To name it in dataset_info.json:");
   fmt::print("{}\n", report.registry_entry);
 }
 
 struct AnonymizeFlags {
   std::string input, output, report;
+  std::vector<std::string> keep;
   bool force = false, rules = false;
 };
 
@@ -50,19 +54,15 @@ OrderedJson report_json(const PersonalDataCounts& counts) {
 }
 
 void print_rules() {
-  Table table({"mark", "what is replaced"});
-  table.add_row({"[EMAIL]", "name@host.tld"});
-  table.add_row(
-      {"[ID]",
-       "身份证号 (18 places, birth date and check digit valid); US social security numbers 123-45-6789"});
-  table.add_row({"[CARD]", "bank cards: 13 to 19 digits, also in groups, Luhn digit valid"});
-  table.add_row({"[PHONE]",
-                 "手机 (1[3-9] and 9 digits, +86), 座机 (0xx-xxxxxxx); North American with separators; "
-                 "+country numbers"});
-  table.add_row({"[IP]", "IPv4 addresses"});
+  Table table({"rule", "becomes", "what is replaced"});
+  for (int kind = 0; kind < kPersonalDataKinds; ++kind) {
+    PersonalData rule = static_cast<PersonalData>(kind);
+    table.add_row({personal_data_key(rule), personal_data_mask(rule), personal_data_rule(rule)});
+  }
   fmt::print("{}", table.text());
-  fmt::print(
-      "Names, postal addresses and the like are not found by rules: read the data before you share it.\n");
+  say("Rules find what has a shape or stands behind a telling word. Other names and places stay: read the "
+      "data "
+      "before you share it.");
 }
 
 void anonymize(const AnonymizeFlags& flags) {
@@ -70,7 +70,12 @@ void anonymize(const AnonymizeFlags& flags) {
   if (flags.input.empty() || flags.output.empty())
     fail_usage("fettle data anonymize needs IN and OUT (or --rules)");
   refuse_existing(flags.output, flags.force);
-  PersonalDataCounts counts = anonymize_dataset(flags.input, flags.output);
+  if (!flags.report.empty()) refuse_existing(flags.report, flags.force);
+  Progress progress("masking", "row");
+  PersonalDataCounts counts =
+      anonymize_dataset(flags.input, flags.output, personal_data_rules_without(flags.keep),
+                        [&](int64_t rows) { progress.update(rows); });
+  progress.finish();
   if (!flags.report.empty()) write_file_atomically(flags.report, report_json(counts).dump(2) + "\n");
   Table table({"kind", "masked"}, {Align::kLeft, Align::kRight});
   for (int kind = 0; kind < kPersonalDataKinds; ++kind)
@@ -106,7 +111,11 @@ void add_anonymize(CLI::App& data) {
   command.add_option("IN", flags->input, "File, folder or pattern");
   command.add_option("OUT", flags->output, "File to write: .json or .jsonl");
   command.add_option("--report", flags->report, "Write the counts as JSON; never a value")->type_name("FILE");
-  command.add_flag("--force", flags->force, "Replace OUT");
+  command.add_option("--keep", flags->keep, "Leave these alone, for example name,address; see --rules")
+      ->type_name("RULE,…")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command.add_flag("--force", flags->force, "Replace OUT and the report");
   command.add_flag("--rules", flags->rules, "List what is replaced");
   command.callback([flags] { anonymize(*flags); });
 }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "fettle/base/error.h"
+#include "fettle/data/personal_context.h"
 #include "fettle/data/reader.h"
 #include "fettle/data/record_writer.h"
 
@@ -162,32 +163,32 @@ size_t ip_address_at(std::string_view text, size_t at) {
   return goes_on ? 0 : end - at;
 }
 
+/// A rule whose find begins where it looks.
+template <size_t (*kLength)(std::string_view, size_t)>
+PersonalFind bare(std::string_view text, size_t at) {
+  return {0, kLength(text, at)};
+}
+
 struct Rule {
-  size_t (*find)(std::string_view, size_t);
+  PersonalFind (*find)(std::string_view, size_t);
   const char* key;
   const char* name;
   const char* mask;
+  const char* what;
 };
-constexpr Rule kRules[kPersonalDataKinds] = {{email_at, "email", "e-mail addresses", "[EMAIL]"},
-                                             {id_number_at, "id", "identity numbers", "[ID]"},
-                                             {bank_card_at, "card", "bank cards", "[CARD]"},
-                                             {phone_at, "phone", "phone numbers", "[PHONE]"},
-                                             {ip_address_at, "ip", "IP addresses", "[IP]"}};
-
-template <typename Take>
-PersonalDataCounts scan(const std::filesystem::path& input, Take&& take) {
-  PersonalDataCounts counts;
-  for_each_record(input, [&](Record&& record) {
-    int64_t before = counts.total();
-    anonymize_json(record.value, counts.found);
-    ++counts.rows;
-    counts.rows_with += counts.total() > before;
-    take(record.value);
-    return true;
-  });
-  if (counts.rows == 0) fail_input("{}: no records", input.string());
-  return counts;
-}
+constexpr Rule kRules[kPersonalDataKinds] = {
+    {bare<email_at>, "email", "e-mail addresses", "[EMAIL]", "name@host.tld"},
+    {bare<id_number_at>, "id", "identity numbers", "[ID]",
+     "身份证号: 18 places with a birth date and a valid check digit; US social security numbers 123-45-6789"},
+    {bare<bank_card_at>, "card", "bank cards", "[CARD]",
+     "13 to 19 digits, perhaps in groups, with a valid Luhn digit"},
+    {bare<phone_at>, "phone", "phone numbers", "[PHONE]",
+     "手机 1[3-9]… of 11 digits, 座机 0xx-xxxxxxx; North American with separators; +country numbers"},
+    {bare<ip_address_at>, "ip", "IP addresses", "[IP]", "four numbers to 255"},
+    {account_at, "account", "accounts", "[ACCOUNT]", "behind 微信(号), WeChat, VX, QQ(号/群)"},
+    {name_at, "name", "names", "[NAME]", "behind 我叫, 我的名字是, 姓名：, 联系人：, my name is"},
+    {address_at, "address", "addresses", "[ADDRESS]",
+     "behind 地址, 住址, 家住, 住在, with a number and words such as 路 or 区; 221 Baker Street"}};
 
 }  // namespace
 
@@ -203,48 +204,84 @@ int64_t PersonalDataCounts::total() const {
   return std::accumulate(found.begin(), found.end(), int64_t{0});
 }
 
-std::string anonymize_text(std::string_view text, std::array<int64_t, kPersonalDataKinds>& found) {
+const char* personal_data_mask(PersonalData kind) {
+  return kRules[static_cast<size_t>(kind)].mask;
+}
+
+const char* personal_data_rule(PersonalData kind) {
+  return kRules[static_cast<size_t>(kind)].what;
+}
+
+PersonalDataRules personal_data_rules_without(const std::vector<std::string>& keys) {
+  PersonalDataRules rules = kAllPersonalData;
+  std::vector<std::string> known;
+  for (const Rule& rule : kRules) known.emplace_back(rule.key);
+  for (const std::string& key : keys) {
+    auto found = std::find(known.begin(), known.end(), key);
+    if (found == known.end())
+      fail_usage("there is no rule \"{}\"; the rules are {}", printable(key), fmt::join(known, ", "));
+    rules &= ~(1u << (found - known.begin()));
+  }
+  return rules;
+}
+
+std::string anonymize_text(std::string_view text, std::array<int64_t, kPersonalDataKinds>& found,
+                           PersonalDataRules rules) {
   std::string out;
   out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
-    size_t length = 0;
+    PersonalFind find;
     char c = text[at];
-    if (word(c) || c == '+' || c == '(')
-      for (size_t rule = 0; rule < kPersonalDataKinds && length == 0; ++rule) {
-        length = kRules[rule].find(text, at);
-        if (length == 0) continue;
-        out += kRules[rule].mask;
-        ++found[rule];
-      }
-    if (length == 0) out += c;
-    at += std::max<size_t>(length, 1);
+    bool begins = word(c) || c == '+' || c == '(' || static_cast<unsigned char>(c) >= 0xC0;
+    for (size_t rule = 0; begins && rule < kPersonalDataKinds && find.length == 0; ++rule) {
+      if (!(rules >> rule & 1)) continue;
+      find = kRules[rule].find(text, at);
+      if (find.length == 0) continue;
+      out += text.substr(at, find.skip);
+      out += kRules[rule].mask;
+      ++found[rule];
+    }
+    if (find.length == 0) {
+      out += c;
+      ++at;
+    } else {
+      at += find.skip + find.length;
+    }
   }
   return out;
 }
 
-void anonymize_json(OrderedJson& value, std::array<int64_t, kPersonalDataKinds>& found) {
+void anonymize_json(OrderedJson& value, std::array<int64_t, kPersonalDataKinds>& found,
+                    PersonalDataRules rules) {
   if (value.is_string()) {
-    value = anonymize_text(value.get_ref<const std::string&>(), found);
+    value = anonymize_text(value.get_ref<const std::string&>(), found, rules);
   } else if (value.is_number_unsigned()) {
     int64_t before = std::accumulate(found.begin(), found.end(), int64_t{0});
-    std::string text = anonymize_text(value.dump(), found);
+    std::string text = anonymize_text(value.dump(), found, rules);
     if (std::accumulate(found.begin(), found.end(), int64_t{0}) > before) value = text;
   } else if (value.is_structured()) {
-    for (OrderedJson& item : value) anonymize_json(item, found);  // the reader bounds the depth
+    for (OrderedJson& item : value) anonymize_json(item, found, rules);  // the reader bounds the depth
   }
 }
 
-PersonalDataCounts count_personal_data(const std::filesystem::path& input) {
-  return scan(input, [](const OrderedJson&) {});
-}
-
-PersonalDataCounts anonymize_dataset(const std::filesystem::path& input,
-                                     const std::filesystem::path& output) {
+PersonalDataCounts anonymize_dataset(const std::filesystem::path& input, const std::filesystem::path& output,
+                                     PersonalDataRules rules,
+                                     const std::function<void(int64_t rows)>& progress) {
   std::error_code ignored;
   if (std::filesystem::equivalent(input, output, ignored))
     fail_usage("{}: input and output are one file; name another output", output.string());
   RecordWriter writer(output);
-  PersonalDataCounts counts = scan(input, [&](const OrderedJson& record) { writer.write(record); });
+  PersonalDataCounts counts;
+  for_each_record(input, [&](Record&& record) {
+    int64_t before = counts.total();
+    anonymize_json(record.value, counts.found, rules);
+    ++counts.rows;
+    counts.rows_with += counts.total() > before;
+    writer.write(record.value);
+    if (progress) progress(counts.rows);
+    return true;
+  });
+  if (counts.rows == 0) fail_input("{}: no records", input.string());
   writer.commit();
   return counts;
 }

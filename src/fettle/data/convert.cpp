@@ -164,15 +164,25 @@ OrderedJson write_row(Form form, const Conversation& conversation) {
 
 ConvertReport convert_dataset(const std::filesystem::path& dataset_dir, const std::string& dataset,
                               Form target, const std::filesystem::path& output,
-                              const std::string& default_system) {
+                              const std::string& default_system,
+                              const std::function<void(int64_t rows)>& progress) {
   DatasetEntry entry = find_dataset(dataset_dir, dataset);
   if (entry.slice || entry.num_samples)
     fail_usage("dataset {}: whole data sets are converted; leave the slice out", dataset);
+  std::error_code ignored;
+  if (std::filesystem::equivalent(entry.path, output, ignored))
+    fail_usage("{}: input and output are one file; name another output", output.string());
   ConvertReport report;
   report.registry_entry = registry_entry(target, output);
   RecordWriter writer(output);
   for_each_record(entry.path, [&](Record&& record) {
-    if (report.read++ == 0) report.from = detect_form(entry, record);
+    if (report.read++ == 0) {
+      report.from = detect_form(entry, record);
+      if (report.from == Form::kText || report.from == Form::kTokens)
+        fail_input("{}: rows of {} are no conversations and cannot be written in the {} form", record.origin,
+                   form_name(report.from), form_name(target));
+    }
+    if (progress) progress(report.read);
     try {
       Conversation conversation = to_conversation(report.from, entry, record.value);
       if (conversation.system.empty()) conversation.system = default_system;

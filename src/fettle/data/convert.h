@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,12 @@ struct ConvertReport {
 };
 
 /// Converts a data set (a name or a path, see find_dataset()) into a .json or .jsonl file; `default_system`
-/// goes to conversations without a system prompt. Error(kBadInput) when no row fits; nothing is written then.
+/// goes to conversations without a system prompt. Error(kBadInput) for rows that are no conversations (plain
+/// text, token ids) and when no row fits; Error(kUsage) when output and input are one file. Nothing is
+/// written then.
 ConvertReport convert_dataset(const std::filesystem::path& dataset_dir, const std::string& dataset,
                               Form target, const std::filesystem::path& output,
-                              const std::string& default_system = "");
+                              const std::string& default_system = "",
+                              const std::function<void(int64_t rows)>& progress = {});
 
 }  // namespace fettle

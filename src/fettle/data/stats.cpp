@@ -21,14 +21,15 @@ std::string share(int64_t part, int64_t whole) {
                      whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0);
 }
 
-// "data.jsonl:3, :9, :12 …": the file is named once.
+// "data.jsonl:3, :9, :12 …": the file is named once, without its folder.
 std::string places(const RowList& list, size_t most) {
   std::string out, file;
   for (size_t i = 0; i < std::min(most, list.first.size()); ++i) {
     const std::string& origin = list.first[i];
-    size_t colon = std::min(origin.rfind(':'), origin.size());
+    size_t colon = std::min(origin.rfind(':'), origin.size()), slash = origin.rfind('/');
     if (i > 0) out += ", ";
-    out += file == origin.substr(0, colon) ? origin.substr(colon) : origin;
+    out += file == origin.substr(0, colon) ? origin.substr(colon)
+                                           : origin.substr(slash == origin.npos ? 0 : slash + 1);
     file = origin.substr(0, colon);
   }
   return out + (list.rows > static_cast<int64_t>(std::min(most, list.first.size())) ? " …" : "");
