@@ -58,7 +58,7 @@ TEST(Assets, PlainText) {
 TEST(Assets, WhatIsForOtherStages) {
   FETTLE_REQUIRE_ASSETS();
   for (const char* name :
-       {"dpo_en_demo", "kto_en_demo", "mllm_demo", "sentiment_zh/dev.tsv", "ner_zh_resume/dev.json",
+       {"dpo_en_demo", "mllm_demo", "sentiment_zh/dev.tsv", "ner_zh_resume/dev.json",
         "qa_en/squad_sample.json", "translation/wmt16_en_ro_sample.json", "summarization/xsum_sample.json"})
     EXPECT_THROW(load(name), Error) << name;
 }

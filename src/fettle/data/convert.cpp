@@ -157,6 +157,9 @@ OrderedJson write_row(Form form, const Conversation& conversation) {
     case Form::kReasoning:
     case Form::kTokens:
     case Form::kText:
+    case Form::kPreference:
+    case Form::kLabelled:
+    case Form::kPattern:
       break;
   }
   fail_usage("nothing is converted into the {} form", form_name(form));

@@ -91,6 +91,9 @@ class DatasetLoader {
   DatasetLoader(const DatasetEntry& entry, const DatasetRequest& request, Dataset& out)
       : entry_(entry), request_(request), out_(out) {}
 
+  /// Notes where the named template and the model's own write the first row differently.
+  void compare_templates() { compares_ = true; }
+
   void run() {
     for_each_selected(entry_, request_.max_samples, request_.seed, kBatch,
                       [&](std::vector<Record>&& records, int64_t total) { take(records, total); });
@@ -129,7 +132,10 @@ class DatasetLoader {
 
  private:
   void take(const std::vector<Record>& records, int64_t total) {
-    if (rows_ == 0) decide_form(records.front());
+    if (rows_ == 0) {
+      decide_form(records.front());
+      if (compares_) note_disagreement(records.front());
+    }
     std::vector<RowResult> results(records.size());
     // Batches are cut again so that the display moves.
     for (size_t begin = 0; begin < records.size(); begin += kBatch / 8) {
@@ -149,6 +155,17 @@ class DatasetLoader {
     bool tokens = first.value.is_object() && first.value.contains("input_ids");
     form_ = tokens || request_.stage == "sft" ? detect_form(entry_, first) : Form::kText;
     if (form_ == Form::kTokens) return;
+    if (form_ == Form::kPattern) {
+      if (!request_.tokenizer) fail_input("{}: prompt_pattern needs a tokenizer", entry_.path.string());
+      return;
+    }
+    if (form_ == Form::kPreference || form_ == Form::kLabelled)
+      fail_input(
+          "{}: rows have the {} form, which stage {} does not train; `fettle data convert IN OUT --to "
+          "sharegpt` "
+          "makes dialogues with the {} of it",
+          entry_.path.string(), form_name(form_), request_.stage,
+          form_ == Form::kPreference ? "chosen answers" : "labels as answers");
     if (request_.stage == "pt") {
       blocks_ = std::make_unique<TextBlocks>(request_, out_);
       return;
@@ -177,7 +194,7 @@ class DatasetLoader {
     bool tokens = first.value.is_object() && first.value.contains("input_ids");
     form_ = tokens || request_.stage == "sft" ? detect_form(entry_, first) : Form::kText;
     if (form_ == Form::kText && request_.tokenizer) blocks_ = std::make_unique<TextBlocks>(request_, out_);
-    if (form_ != Form::kTokens && form_ != Form::kText) note_unread_fields(first);
+    if (form_ != Form::kTokens && form_ != Form::kText && form_ != Form::kPattern) note_unread_fields(first);
   }
 
   InspectedRow inspect_row(const Record& record) const {
@@ -187,6 +204,8 @@ class DatasetLoader {
       if (!record.damage.empty()) throw BadRow{record.damage};
       if (form_ == Form::kTokens)
         inspect_tokens(record, row);
+      else if (form_ == Form::kPattern)
+        inspect_pattern(record, row);
       else if (form_ == Form::kText)
         inspect_text(record, row);
       else
@@ -211,6 +230,22 @@ class DatasetLoader {
     DatasetRequest request = request_;
     request.cutoff_len = INT64_MAX;
     row.whole = DatasetLoader(entry_, request, out_).from_tokens(record).example;
+  }
+
+  void inspect_pattern(const Record& record, InspectedRow& row) const {
+    PromptPattern::Filled filled = entry_.pattern->fill(record.value);
+    row.text = filled.read + filled.learned;
+    row.characters = count_characters(row.text);
+    row.trained_characters = count_characters(filled.learned);
+    row.content = XXH3_64bits(row.text.data(), row.text.size());
+    if (!request_.tokenizer) return;
+    RowResult result = from_pattern(record);
+    row.example = std::move(result.example);
+    row.truncated = result.truncated;
+    if (!row.truncated) return;
+    DatasetRequest request = request_;
+    request.cutoff_len = INT64_MAX;
+    row.whole = DatasetLoader(entry_, request, out_).from_pattern(record).example;
   }
 
   void inspect_text(const Record& record, InspectedRow& row) const {
@@ -250,11 +285,52 @@ class DatasetLoader {
     row.example = std::move(result.example);
   }
 
+  void note_disagreement(const Record& record) const {
+    if (!request_.chat || !request_.tokenizer || request_.tokenizer->chat_template().empty() || blocks_)
+      return;
+    std::string named, own;
+    try {
+      Conversation conversation = to_conversation(form_, entry_, record.value);
+      if (conversation.system.empty()) conversation.system = request_.default_system;
+      std::shared_ptr<const ChatTemplate> other = make_chat_template("", request_.tokenizer);
+      if (other->name() == request_.chat->name()) return;
+      auto text = [&](const ChatTemplate& chat) {
+        std::vector<TokenId> ids;
+        for (const EncodedTurn& turn : chat.encode_turns(conversation)) {
+          ids.insert(ids.end(), turn.source.begin(), turn.source.end());
+          ids.insert(ids.end(), turn.target.begin(), turn.target.end());
+        }
+        return request_.tokenizer->decode(ids, false);
+      };
+      named = text(*request_.chat);
+      own = text(*other);
+    } catch (const BadRow&) {
+      return;
+    } catch (const Error&) {
+      return;  // one of the two cannot write this row, which is told where it matters
+    }
+    // White space behind the last answer is never seen by the model when it answers.
+    for (std::string* side : {&named, &own}) side->resize(side->find_last_not_of(" \n") + 1);
+    if (named == own) return;
+    size_t at = 0;
+    while (at < named.size() && at < own.size() && named[at] == own[at]) ++at;
+    while (at > 0 && (static_cast<unsigned char>(named[std::min(at, named.size() - 1)]) & 0xC0) == 0x80) --at;
+    auto excerpt = [&](const std::string& side) {
+      return at >= side.size() ? std::string("(end)") : "\"" + printable(side.substr(at), 60) + "\"";
+    };
+    out_.notes.push_back(fmt::format(
+        "template {} and the model's own chat template write {} differently, first at byte {}: {} and {}. "
+        "The model was made with its own; leave `template` out to use that",
+        request_.chat->name(), record.origin, at, excerpt(named), excerpt(own)));
+  }
+
   RowResult convert(const Record& record) const {
     RowResult result;
     try {
       if (form_ == Form::kTokens)
         result = from_tokens(record);
+      else if (form_ == Form::kPattern)
+        result = from_pattern(record);
       else if (blocks_)
         result = from_text(record);
       else
@@ -281,12 +357,35 @@ class DatasetLoader {
     example.labels = labelled ? id_list(record, "labels", true, request_.vocab_size) : example.ids;
     if (example.labels.size() != example.ids.size())
       throw BadRow{fmt::format("{} labels for {} input_ids", example.labels.size(), example.ids.size())};
-    result.truncated = static_cast<int64_t>(example.ids.size()) > request_.cutoff_len;
-    if (result.truncated) {
-      example.ids.resize(static_cast<size_t>(request_.cutoff_len));
-      example.labels.resize(static_cast<size_t>(request_.cutoff_len));
-    }
+    cut(result);
     return result;
+  }
+
+  // As the tutorials do it: the filled text and eos, tokenised whole, with the tokenizer's own special
+  // tokens.
+  RowResult from_pattern(const Record& record) const {
+    RowResult result;
+    PromptPattern::Filled filled = entry_.pattern->fill(record.value);
+    Example& example = result.example;
+    example.ids = request_.tokenizer->encode(filled.read.empty() ? filled.learned : filled.read, true);
+    example.labels =
+        filled.read.empty() ? example.ids : std::vector<int32_t>(example.ids.size(), kIgnoreLabel);
+    std::vector<TokenId> rest;
+    if (!filled.read.empty()) rest = request_.tokenizer->encode(filled.learned, false);
+    if (std::optional<TokenId> eos = request_.tokenizer->eos_id()) rest.push_back(*eos);
+    example.ids.insert(example.ids.end(), rest.begin(), rest.end());
+    example.labels.insert(example.labels.end(), rest.begin(), rest.end());
+    check_ids(example.ids, request_.vocab_size, record.origin);
+    cut(result);
+    return result;
+  }
+
+  void cut(RowResult& result) const {
+    size_t most = static_cast<size_t>(request_.cutoff_len);
+    result.truncated = result.example.ids.size() > most;
+    if (!result.truncated) return;
+    result.example.ids.resize(most);
+    result.example.labels.resize(most);
   }
 
   RowResult from_text(const Record& record) const {
@@ -372,6 +471,7 @@ class DatasetLoader {
   const DatasetEntry& entry_;
   const DatasetRequest& request_;
   Dataset& out_;
+  bool compares_ = false;
   Form form_ = Form::kText;
   std::unique_ptr<TextBlocks> blocks_;
   int64_t rows_ = 0, dropped_ = 0, truncated_ = 0, without_label_ = 0, placeholders_ = 0;
@@ -396,7 +496,10 @@ Dataset load_dataset(const DatasetRequest& request) {
   Dataset data;
   for (const std::string& name : request.datasets) {
     DatasetEntry entry = find_dataset(request.dataset_dir, name);
-    DatasetLoader(entry, request, data).run();
+    if (!entry.pattern) entry.pattern = request.pattern;
+    DatasetLoader loader(entry, request, data);
+    if (&name == &request.datasets.front()) loader.compare_templates();
+    loader.run();
   }
   if (data.examples.empty())
     fail_input("dataset {}: no example is left to learn from", fmt::join(request.datasets, ", "));

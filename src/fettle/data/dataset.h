@@ -10,6 +10,7 @@
 
 #include "fettle/data/batch.h"
 #include "fettle/data/forms/forms.h"
+#include "fettle/data/forms/pattern.h"
 #include "fettle/text/chat.h"
 
 namespace fettle {
@@ -23,6 +24,8 @@ struct DatasetRequest {
   std::optional<int64_t> max_samples;  ///< the first so many rows of each data set
   bool train_on_prompt = false, mask_history = false;
   std::string default_system;
+  /// Rows of data sets without a pattern of their own are put together by this one; may be null.
+  std::shared_ptr<const PromptPattern> pattern;
   std::string stage = "sft";  ///< "sft" or "pt" (plain text)
   std::optional<bool>
       packing;  ///< stage pt: texts end to end in blocks of cutoff_len (default), or one by one

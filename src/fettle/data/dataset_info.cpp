@@ -53,6 +53,7 @@ class EntryReader {
     read_columns();
     read_tags();
     read_rows();
+    read_pattern();
     for (const auto& [key, value] : info_.items()) note_key(key, value);
     return std::move(entry_);
   }
@@ -66,9 +67,6 @@ class EntryReader {
         fail_input(
             "{}: {}: nothing is downloaded or run here; fetch the data and write its file_name instead",
             origin_, key);
-    if (given("ranking") && info_["ranking"] != false)
-      fail_input("{}: ranking: preference data (chosen, rejected) cannot be used for stage sft or pt",
-                 origin_);
   }
 
   void read_path() {
@@ -107,9 +105,14 @@ class EntryReader {
       if (value.is_null()) continue;
       for (const char* other : {"images", "videos", "audios"})
         if (name == other) fail_input("{}: {}.{}: only text can be trained on", origin_, key, name);
-      for (const char* other : {"chosen", "rejected", "kto_tag"})
-        if (name == other)
-          fail_input("{}: {}.{}: preference data cannot be used for stage sft or pt", origin_, key, name);
+      // The fields of preference data are known by their own names.
+      if ((name == "chosen" || name == "rejected" || name == "kto_tag") && value.is_string()) {
+        std::string usual = name == "kto_tag" ? "label" : name;
+        if (value != usual && value != name)
+          fail_input("{}: {}.{}: expected \"{}\", other names of this field are not supported", origin_, key,
+                     name, usual);
+        continue;
+      }
       if (!known.contains(name)) {
         std::string near = nearest(name, names_of(known));
         fail_input("{}: {}.{} is unknown{}; known: {}", origin_, key, printable(name),
@@ -158,11 +161,21 @@ class EntryReader {
     entry_.slice = slice;
   }
 
+  void read_pattern() {
+    if (!given("prompt_pattern")) return;
+    for (const char* key : {"prompt_pattern", "prompt_pattern_trained_from"})
+      if (given(key) && !info_[key].is_string()) fail_input("{}: {} must be text", origin_, key);
+    entry_.pattern = std::make_shared<PromptPattern>(
+        info_["prompt_pattern"].get<std::string>(),
+        given("prompt_pattern_trained_from") ? info_["prompt_pattern_trained_from"].get<std::string>() : "");
+  }
+
   void note_key(const std::string& key, const Json& value) {
-    static const std::vector<std::string> known = {"file_name",  "formatting",     "columns",    "tags",
-                                                   "ranking",    "num_samples",    "split",      "subset",
-                                                   "folder",     "hf_hub_url",     "ms_hub_url", "om_hub_url",
-                                                   "script_url", "cloud_file_name"};
+    static const std::vector<std::string> known = {
+        "file_name",  "formatting",      "columns",        "tags",
+        "ranking",    "num_samples",     "split",          "subset",
+        "folder",     "hf_hub_url",      "ms_hub_url",     "om_hub_url",
+        "script_url", "cloud_file_name", "prompt_pattern", "prompt_pattern_trained_from"};
     if (value.is_null()) return;
     if (key == "subset" || key == "folder")
       entry_.notes.push_back(fmt::format("{}: {} has no effect on a local file", origin_, key));

@@ -2,10 +2,12 @@
 #pragma once
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "fettle/data/forms/pattern.h"
 #include "fettle/data/row_slice.h"
 
 namespace fettle {
@@ -19,6 +21,7 @@ struct DatasetEntry {
   std::map<std::string, std::string> columns;  ///< prompt, query, response, history, messages, system, tools
   std::map<std::string, std::string> tags;     ///< role_tag, content_tag, user_tag, assistant_tag, …
   bool tags_given = false;
+  std::shared_ptr<const PromptPattern> pattern;  ///< null: rows have a form of their own
   std::optional<int64_t> num_samples;
   std::optional<RowSlice> slice;   ///< of `split`, or written behind the name
   std::vector<std::string> notes;  ///< keys without effect, for the user

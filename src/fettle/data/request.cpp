@@ -46,6 +46,9 @@ DatasetRequest dataset_request(const Config& config, int64_t vocab_size) {
   request.train_on_prompt = config.get<bool>("train_on_prompt");
   request.mask_history = config.get<bool>("mask_history");
   request.default_system = config.get<Text>("default_system").value_or("");
+  if (Text pattern = config.get<Text>("prompt_pattern"))
+    request.pattern = std::make_shared<PromptPattern>(
+        *pattern, config.get<Text>("prompt_pattern_trained_from").value_or(""));
   request.packing = config.get<std::optional<bool>>("packing");
   request.vocab_size = vocab_size > 0 ? vocab_size : request.tokenizer ? request.tokenizer->vocab_size() : 0;
   request.seed = static_cast<uint64_t>(config.get<int64_t>("seed"));

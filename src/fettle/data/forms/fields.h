@@ -26,6 +26,10 @@ Conversation from_messages(const DatasetEntry& entry, const OrderedJson& row);
 Conversation from_emollm(const OrderedJson& row);
 Conversation from_reasoning(const OrderedJson& row);
 Conversation from_prompt_completion(const OrderedJson& row);
+/// The prompt with the chosen or the rejected answer.
+Conversation from_preference(const DatasetEntry& entry, const OrderedJson& row, bool chosen);
+/// The text as a question, the label as its answer.
+Conversation from_labelled(const OrderedJson& row);
 
 /// Appends a list of {role, content} messages, with the roles named by `tags`.
 void append_messages(const OrderedJson& list, const std::map<std::string, std::string>& tags,

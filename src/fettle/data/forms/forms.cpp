@@ -49,6 +49,12 @@ const char* form_name(Form form) {
       return "token ids";
     case Form::kText:
       return "text";
+    case Form::kPreference:
+      return "chosen/rejected";
+    case Form::kLabelled:
+      return "text/label";
+    case Form::kPattern:
+      return "pattern";
   }
   return "?";
 }
@@ -58,6 +64,10 @@ Form detect_form(const DatasetEntry& entry, const Record& record) {
   if (!row.is_object())
     fail_input("{}: a row is {}, expected an object with named fields", record.origin, row.type_name());
   if (has_field(row, "input_ids")) return Form::kTokens;
+  if (entry.pattern) return Form::kPattern;
+  if ((has_field(row, "chosen") && has_field(row, "rejected")) ||
+      (has_field(row, "chosen_messages") && has_field(row, "rejected_messages")))
+    return Form::kPreference;
   if (entry.formatting == "alpaca") return Form::kAlpaca;
   if (entry.formatting == "sharegpt") return Form::kShareGpt;
   if (entry.formatting == "openai") return Form::kMessages;
@@ -72,8 +82,8 @@ Form detect_form(const DatasetEntry& entry, const Record& record) {
   if (has_field(row, "prompt") && has_field(row, "completion")) return Form::kPromptCompletion;
   if (has_field(row, entry.column("prompt")) && has_field(row, entry.column("response")))
     return Form::kAlpaca;
-  if (has_field(row, "chosen") && has_field(row, "rejected"))
-    fail_input("{}: preference data (chosen, rejected) cannot be used for stage sft or pt", record.origin);
+  if ((has_field(row, "text") || has_field(row, "sentence")) && has_field(row, "label"))
+    return Form::kLabelled;
   if (has_field(row, "text")) return Form::kText;
   // Rows as short as {"input", "output"}: alpaca without an instruction.
   if (has_field(row, entry.column("query")) && has_field(row, entry.column("response"))) return Form::kAlpaca;
@@ -83,7 +93,9 @@ Form detect_form(const DatasetEntry& entry, const Record& record) {
   fail_input(
       "{}: the fields {} fit none of the known forms: alpaca (instruction, input, output), ShareGPT "
       "(conversations), "
-      "messages, conversation, Question/Complex_CoT/Response, prompt/completion, input_ids, text; name the "
+      "messages, conversation, Question/Complex_CoT/Response, prompt/completion, input_ids, text, "
+      "text/label, "
+      "chosen/rejected; write a prompt_pattern or name the "
       "columns in "
       "dataset_info.json",
       record.origin, fmt::join(keys, ", "));
@@ -111,10 +123,20 @@ Conversation to_conversation(Form form, const DatasetEntry& entry, const Ordered
     case Form::kPromptCompletion:
       c = from_prompt_completion(row);
       break;
+    case Form::kPreference:
+      c = from_preference(entry, row, true);
+      break;
+    case Form::kLabelled:
+      c = from_labelled(row);
+      break;
     case Form::kTokens:
     case Form::kText:
+    case Form::kPattern:
       throw BadRow{"not a conversation"};
   }
+  // KTO marks answers that a model should not give.
+  if (form != Form::kLabelled && row.contains("label") && row["label"] == false)
+    throw BadRow{"label is false: the answer is marked as a bad one"};
   check_turns(c);
   return c;
 }

@@ -18,6 +18,9 @@ enum class Form {
   kPromptCompletion,  ///< prompt, completion: texts, or lists of messages
   kTokens,            ///< input_ids, labels
   kText,              ///< text
+  kPreference,        ///< chosen and rejected answers; as a conversation, the chosen one
+  kLabelled,          ///< text (or sentence) and label; as a conversation, the label answers
+  kPattern,           ///< any fields, put together by a pattern of the user's
 };
 const char* form_name(Form form);
 
@@ -30,8 +33,8 @@ struct BadRow {
 /// known.
 Form detect_form(const DatasetEntry& entry, const Record& record);
 
-/// For all forms but kTokens and kText. User and answering turns alternate and the last one answers. Throws
-/// BadRow.
+/// For all forms but kTokens, kText and kPattern. User and answering turns alternate and the last one
+/// answers. Throws BadRow.
 Conversation to_conversation(Form form, const DatasetEntry& entry, const OrderedJson& row);
 
 /// The text of a row for continued pre-training: the prompt (and query) column that the entry names, else
