@@ -169,5 +169,42 @@ TEST(NamedTemplate, UnknownNamesAreRefusedWithTheNearest) {
   EXPECT_THROW(make_chat_template("", tokenizer("gpt2")), Error);
 }
 
+TEST(OwnTemplate, GenerationBlocksSayWhatIsLearned) {
+  test::TempDir folder;
+  test::write_text(
+      folder / "tokenizer.json",
+      R"({"model": {"type": "BPE", "vocab": {"Ġ": 0}, "merges": []}, "decoder": {"type": "ByteLevel"},
+                       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}})");
+  Json vocabulary = read_json(folder / "tokenizer.json");
+  for (int c = 33; c < 127; ++c) vocabulary["model"]["vocab"][std::string(1, static_cast<char>(c))] = c;
+  test::write_text(folder / "tokenizer.json", vocabulary.dump());
+  auto with_template = [&](const std::string& text) {
+    test::write_text(folder / "chat_template.jinja", text);
+    auto t = load_tokenizer(folder.path());
+    return std::pair(make_chat_template("", t), t);
+  };
+  auto [chat, t] = with_template(
+      "{% for m in messages %}{% if m.role == 'assistant' %}A:{% generation %}{{ m.content }}.{% "
+      "endgeneration %}"
+      "{% else %}Q:{{ m.content }}{% endif %}{% endfor %}");
+  Conversation c{
+      .system = "",
+      .tools = "",
+      .messages = {
+          {Role::kUser, "a"}, {Role::kAssistant, "b", false}, {Role::kUser, "c"}, {Role::kAssistant, "d"}}};
+  EXPECT_EQ(shown(*chat, *t, c), "Q:aA: | b. | Q:cA: | d. | ");
+  std::vector<EncodedTurn> turns = chat->encode_turns(c);
+  EXPECT_FALSE(turns[0].trained);
+  EXPECT_TRUE(turns[1].trained);
+  // A template that leaves an answer out is refused, with or without blocks.
+  for (const char* text :
+       {"{% for m in messages %}{% if loop.last %}{% generation %}{{ m.content }}{% endgeneration %}"
+        "{% endif %}{% endfor %}",
+        "{{ messages[0].content }}"}) {
+    auto [dropping, other] = with_template(text);
+    EXPECT_THROW(dropping->encode_turns(c), Error) << text;
+  }
+}
+
 }  // namespace
 }  // namespace fettle

@@ -4,6 +4,7 @@
 // still trained.
 #include "fettle/text/chat_own.h"
 
+#include <algorithm>
 #include <atomic>
 #include <nlohmann/json.hpp>
 
@@ -32,6 +33,7 @@ class OwnTemplate final : public ChatTemplate {
   std::vector<EncodedTurn> encode_turns(const Conversation& conversation) const override {
     const std::vector<Message>& messages = conversation.messages;
     if (messages.size() % 2 != 0) fail_input("a conversation must end with an answer");
+    if (template_.has_generation()) return encode_generation_spans(conversation);
     Conversation marked = conversation;
     for (size_t i = 1; i < messages.size(); i += 2)
       if (messages[i].role == Role::kAssistant) marked.messages[i].content = mark(i);
@@ -90,7 +92,36 @@ class OwnTemplate final : public ChatTemplate {
   }
 
  private:
+  // The template itself says by {% generation %} what the assistant writes.
+  std::vector<EncodedTurn> encode_generation_spans(const Conversation& conversation) const {
+    jinja::Rendered rendered = render_all(conversation, conversation.messages.size(), false);
+    std::vector<EncodedTurn> turns;
+    size_t at = 0, answers = conversation.messages.size() / 2;
+    std::sort(rendered.generation.begin(), rendered.generation.end(),
+              [](const auto& a, const auto& b) { return a.begin_byte < b.begin_byte; });
+    for (const jinja::GenerationSpan& span : rendered.generation) {
+      if (span.begin_byte < at)
+        fail_input("the generation blocks of the chat template lie within each other");
+      EncodedTurn turn;
+      turn.source =
+          tokenizer_->encode(std::string_view(rendered.text).substr(at, span.begin_byte - at), false);
+      turn.target = tokenizer_->encode(
+          std::string_view(rendered.text).substr(span.begin_byte, span.end_byte - span.begin_byte), false);
+      if (turns.size() < answers) turn.trained = conversation.messages[turns.size() * 2 + 1].trained;
+      turns.push_back(std::move(turn));
+      at = span.end_byte;
+    }
+    if (turns.size() != answers)
+      fail_input("the chat template writes {} generation blocks for {} answers; name another template",
+                 turns.size(), answers);
+    return turns;
+  }
+
   std::string render(const Conversation& conversation, size_t count, bool generation_prompt) const {
+    return render_all(conversation, count, generation_prompt).text;
+  }
+
+  jinja::Rendered render_all(const Conversation& conversation, size_t count, bool generation_prompt) const {
     OrderedJson messages = OrderedJson::array();
     const std::string& system = !conversation.system.empty() ? conversation.system
                                 : options_.default_system    ? *options_.default_system
@@ -112,7 +143,7 @@ class OwnTemplate final : public ChatTemplate {
         {"bos_token", token(tokenizer_->bos_id())},
         {"eos_token", token(tokenizer_->eos_id())}};
     if (options_.enable_thinking == false) context["enable_thinking"] = false;
-    return template_.render(jinja::Value::from_json(context), {.limits = {}, .clock = options_.clock}).text;
+    return template_.render(jinja::Value::from_json(context), {.limits = {}, .clock = options_.clock});
   }
 
   // What the template writes after answer i when the conversation ends there.
