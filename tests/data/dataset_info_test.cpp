@@ -81,7 +81,8 @@ TEST(DatasetInfo, WhatIsRefused) {
   EXPECT_THAT(error_of(R"({})"), HasSubstr("file_name is missing"));
   EXPECT_THAT(error_of(R"({"file_name": 1})"), HasSubstr("file_name is missing"));
   EXPECT_THAT(error_of(R"([])"), HasSubstr("expected an object"));
-  EXPECT_THAT(error_of(R"({"file_name": "x.json", "prompt_pattern": 5})"), HasSubstr("prompt_pattern must be text"));
+  EXPECT_THAT(error_of(R"({"file_name": "x.json", "prompt_pattern": 5})"),
+              HasSubstr("prompt_pattern must be text"));
   EXPECT_THAT(error_of(R"({"file_name": "x.json", "formatting": "vicuna"})"),
               HasSubstr("expected alpaca, sharegpt or openai"));
   EXPECT_THAT(error_of(R"({"file_name": "x.json", "columns": {"promt": "q"}})"),

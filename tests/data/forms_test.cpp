@@ -117,8 +117,7 @@ TEST(Forms, Messages) {
 }
 
 TEST(Forms, UnknownFields) {
-  for (const char* row :
-       {R"({"question":"q"})", R"({})", R"([1])", "5", R"({"prompt":"p","chosen":"a"})"}) {
+  for (const char* row : {R"({"question":"q"})", R"({})", R"([1])", "5", R"({"prompt":"p","chosen":"a"})"}) {
     Record record{parse_ordered_json(row, "row"), "x.jsonl:7"};
     try {
       detect_form(loose_entry(), record);

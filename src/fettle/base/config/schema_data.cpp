@@ -51,8 +51,9 @@ Options data_options() {
        .aliases = {"system", "system_prompt"},
        .help = "System prompt of dialogues that have none; unset: the template's own"},
       {.name = "prompt_pattern",
-       .help = "Own pattern of the training text, with {Field} where a field of the row goes; eos follows it. "
-               "In place of a template",
+       .help =
+           "Own pattern of the training text, with {Field} where a field of the row goes; eos follows it. "
+           "In place of a template",
        .common = true},
       {.name = "prompt_pattern_trained_from",
        .help = "Text of prompt_pattern before which nothing is trained; unset: all of it is trained"},
