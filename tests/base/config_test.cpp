@@ -295,10 +295,9 @@ TEST(Config, RefusedOptionsTakeTheirDefaultOnly) {
       "eval_dataset: []\nneftune_noise_alpha: 0\n"));
   const std::pair<const char*, const char*> cases[] = {
       {"quantization_bit: 4", "quantization_bit: \"4\" is refused: not available yet: quantized base models"},
-      {"packing: true", "is refused: not available yet"},
-      {"val_size: 0.1", "is refused: not available yet: evaluation"},
-      {"eval_dataset: x", "is refused: not available yet: evaluation"},
-      {"eval_dataset: [x]", "a list is refused"},
+      {"streaming: true", "is refused: not available yet"},
+      {"eval_on_start: true", "is refused: not available yet: evaluation"},
+      {"report_to: [wandb]", "is refused"},
       {"num_beams: 4", "beam search"},
       {"deepspeed: ds.json", "one process"},
       {"deepspeed: {stage: 3}", "a map is refused"},

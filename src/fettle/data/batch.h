@@ -12,6 +12,8 @@ inline constexpr int32_t kIgnoreLabel = -100;
 struct Example {
   std::vector<int32_t> ids;
   std::vector<int32_t> labels;
+  /// Lengths of the samples packed into this row, which do not see each other; empty: the row is one sample.
+  std::vector<int32_t> lengths;
   int64_t labelled() const {
     int64_t n = 0;
     for (int32_t label : labels) n += label != kIgnoreLabel;

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
@@ -11,6 +12,7 @@
 #include "fettle/base/utf8.h"
 #include "fettle/data/encode.h"
 #include "fettle/data/forms/forms.h"
+#include "fettle/data/packing.h"
 #include "fettle/data/row_selection.h"
 #include "fettle/data/text_blocks.h"
 
@@ -478,6 +480,23 @@ class DatasetLoader {
   std::vector<std::string> shown_;
 };
 
+void interleave(const DatasetRequest& request, const std::vector<size_t>& ends, Dataset& data) {
+  std::vector<int64_t> sizes;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    sizes.push_back(static_cast<int64_t>(ends[i] - (i ? ends[i - 1] : 0)));
+    if (sizes.back() == 0) fail_input("dataset {}: no example is left to interleave", request.datasets[i]);
+  }
+  std::vector<Example> examples;
+  std::vector<std::string> origins;
+  for (auto [set, row] : mix_order(sizes, request.mix_strategy, request.interleave_probs, request.seed)) {
+    size_t at = (set ? ends[set - 1] : 0) + static_cast<size_t>(row);
+    examples.push_back(data.examples[at]);
+    origins.push_back(data.origins[at]);
+  }
+  data.examples = std::move(examples);
+  data.origins = std::move(origins);
+}
+
 }  // namespace
 
 std::vector<std::string> inspect_dataset(const DatasetRequest& request,
@@ -487,6 +506,7 @@ std::vector<std::string> inspect_dataset(const DatasetRequest& request,
   int64_t row = 0;
   for (const std::string& name : request.datasets) {
     DatasetEntry entry = find_dataset(request.dataset_dir, name);
+    if (!entry.pattern) entry.pattern = request.pattern;
     DatasetLoader(entry, request, data).inspect(row, wanted, take);
   }
   return data.notes;
@@ -494,16 +514,51 @@ std::vector<std::string> inspect_dataset(const DatasetRequest& request,
 
 Dataset load_dataset(const DatasetRequest& request) {
   Dataset data;
+  std::vector<size_t> ends;  // of each data set in data.examples
   for (const std::string& name : request.datasets) {
     DatasetEntry entry = find_dataset(request.dataset_dir, name);
     if (!entry.pattern) entry.pattern = request.pattern;
     DatasetLoader loader(entry, request, data);
-    if (&name == &request.datasets.front()) loader.compare_templates();
+    if (ends.empty()) loader.compare_templates();
     loader.run();
+    ends.push_back(data.examples.size());
   }
   if (data.examples.empty())
     fail_input("dataset {}: no example is left to learn from", fmt::join(request.datasets, ", "));
+  if (request.mix_strategy != MixStrategy::kConcat && ends.size() > 1) interleave(request, ends, data);
   return data;
+}
+
+void pack_rows(Dataset& data, int64_t cutoff_len) {
+  size_t samples = data.examples.size();
+  data.examples = pack_best_fit(std::move(data.examples), cutoff_len);
+  data.origins.assign(data.examples.size(), "packed");
+  data.notes.push_back(fmt::format("{} samples packed into {} rows of at most {} tokens", samples,
+                                   data.examples.size(), cutoff_len));
+}
+
+Dataset split_validation(Dataset& data, double val_size, uint64_t seed) {
+  int64_t all = static_cast<int64_t>(data.examples.size());
+  int64_t kept =
+      static_cast<int64_t>(val_size < 1 ? std::ceil(val_size * static_cast<double>(all)) : val_size);
+  if (kept < 1 || kept >= all)
+    fail_usage("val_size {}: {} of {} examples would be kept for evaluation", val_size, kept, all);
+  std::vector<int64_t> order = NumpyGenerator(seed).permutation(all);
+  Dataset train = std::move(data), validation;
+  data = Dataset();
+  for (int64_t i = 0; i < all; ++i) {
+    size_t from = static_cast<size_t>(order[static_cast<size_t>(i)]);
+    Dataset& to = i < kept ? validation : data;
+    to.examples.push_back(std::move(train.examples[from]));
+    to.origins.push_back(std::move(train.origins[from]));
+  }
+  data.notes = std::move(train.notes);
+  data.dropped_rows = std::move(train.dropped_rows);
+  data.rows_read = train.rows_read;
+  data.dropped = train.dropped;
+  data.without_label = train.without_label;
+  data.truncated = train.truncated;
+  return validation;
 }
 
 }  // namespace fettle

@@ -11,6 +11,7 @@
 #include "fettle/data/batch.h"
 #include "fettle/data/forms/forms.h"
 #include "fettle/data/forms/pattern.h"
+#include "fettle/data/mixing.h"
 #include "fettle/text/chat.h"
 
 namespace fettle {
@@ -27,8 +28,11 @@ struct DatasetRequest {
   /// Rows of data sets without a pattern of their own are put together by this one; may be null.
   std::shared_ptr<const PromptPattern> pattern;
   std::string stage = "sft";  ///< "sft" or "pt" (plain text)
-  std::optional<bool>
-      packing;  ///< stage pt: texts end to end in blocks of cutoff_len (default), or one by one
+  /// Stage pt: texts end to end in blocks of cutoff_len (default), or one by one. Stage sft: whether
+  /// pack_rows() shall follow.
+  std::optional<bool> packing;
+  MixStrategy mix_strategy = MixStrategy::kConcat;
+  std::vector<double> interleave_probs;  ///< share of each data set; empty: in turn
   int64_t vocab_size = 0;
   uint64_t seed = 42;
   std::function<void(int64_t, int64_t)>
@@ -77,5 +81,13 @@ struct InspectedRow {
 std::vector<std::string> inspect_dataset(const DatasetRequest& request,
                                          const std::function<bool(int64_t row)>& wanted,
                                          const std::function<void(Record&&, InspectedRow&&)>& take);
+
+/// Takes `val_size` examples (below 1: that share, rounded up) out of `data`: those that
+/// datasets.Dataset.train_test_split(seed) takes. The others keep the order of its permutation. Error(kUsage)
+/// when nothing is left on either side.
+Dataset split_validation(Dataset& data, double val_size, uint64_t seed);
+
+/// Puts samples together in rows of at most `cutoff_len` tokens, best fit, each seeing only itself.
+void pack_rows(Dataset& data, int64_t cutoff_len);
 
 }  // namespace fettle

@@ -15,13 +15,18 @@ PackedBatch pack_examples(std::span<const Example> examples, std::span<const int
   batch.cu_seqlens.push_back(0);
   for (int64_t row : rows) {
     const Example& example = examples[static_cast<size_t>(row)];
-    size_t n = example.ids.size();
     batch.ids.insert(batch.ids.end(), example.ids.begin(), example.ids.end());
-    for (size_t t = 0; t < n; ++t) {
-      batch.labels.push_back(t + 1 < n ? example.labels[t + 1] : kIgnoreLabel);
-      batch.positions.push_back(static_cast<int32_t>(t));
+    const std::vector<int32_t> whole = {static_cast<int32_t>(example.ids.size())};
+    size_t begin = 0;
+    for (int32_t length : example.lengths.empty() ? whole : example.lengths) {
+      size_t n = static_cast<size_t>(length);
+      for (size_t t = 0; t < n; ++t) {
+        batch.labels.push_back(t + 1 < n ? example.labels[begin + t + 1] : kIgnoreLabel);
+        batch.positions.push_back(static_cast<int32_t>(t));
+      }
+      begin += n;
+      batch.cu_seqlens.push_back(batch.cu_seqlens.back() + length);
     }
-    batch.cu_seqlens.push_back(static_cast<int32_t>(batch.ids.size()));
   }
   return batch;
 }
@@ -47,6 +52,23 @@ std::vector<std::vector<int64_t>> best_fit_groups(std::span<const int64_t> lengt
     }
   }
   return groups;
+}
+
+std::vector<Example> pack_best_fit(std::vector<Example> examples, int64_t capacity) {
+  std::vector<int64_t> lengths;
+  for (const Example& example : examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
+  std::vector<Example> packed;
+  for (const std::vector<int64_t>& group : best_fit_groups(lengths, capacity)) {
+    Example& row = packed.emplace_back();
+    for (int64_t member : group) {
+      Example& example = examples[static_cast<size_t>(member)];
+      row.ids.insert(row.ids.end(), example.ids.begin(), example.ids.end());
+      row.labels.insert(row.labels.end(), example.labels.begin(), example.labels.end());
+      row.lengths.push_back(static_cast<int32_t>(example.ids.size()));
+      example = Example();
+    }
+  }
+  return packed;
 }
 
 }  // namespace fettle

@@ -27,4 +27,7 @@ PackedBatch pack_examples(std::span<const Example> examples, std::span<const int
 /// `capacity` stands alone.
 std::vector<std::vector<int64_t>> best_fit_groups(std::span<const int64_t> lengths, int64_t capacity);
 
+/// The rows that best_fit_groups() makes, each with the lengths of its samples.
+std::vector<Example> pack_best_fit(std::vector<Example> examples, int64_t capacity);
+
 }  // namespace fettle

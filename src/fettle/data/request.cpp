@@ -1,5 +1,7 @@
 #include "fettle/data/request.h"
 
+#include <charconv>
+
 #include "fettle/base/error.h"
 
 namespace fettle {
@@ -50,6 +52,15 @@ DatasetRequest dataset_request(const Config& config, int64_t vocab_size) {
     request.pattern = std::make_shared<PromptPattern>(
         *pattern, config.get<Text>("prompt_pattern_trained_from").value_or(""));
   request.packing = config.get<std::optional<bool>>("packing");
+  if (config.get<bool>("neat_packing")) request.packing = true;
+  request.mix_strategy = parse_mix_strategy(config.get<std::string>("mix_strategy"));
+  for (const std::string& share : config.get<std::vector<std::string>>("interleave_probs")) {
+    double value = 0;
+    auto [end, error] = std::from_chars(share.data(), share.data() + share.size(), value);
+    if (error != std::errc() || end != share.data() + share.size())
+      fail_usage("interleave_probs: {}, expected numbers", printable(share));
+    request.interleave_probs.push_back(value);
+  }
   request.vocab_size = vocab_size > 0 ? vocab_size : request.tokenizer ? request.tokenizer->vocab_size() : 0;
   request.seed = static_cast<uint64_t>(config.get<int64_t>("seed"));
   return request;

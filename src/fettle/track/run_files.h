@@ -27,6 +27,8 @@ class TrainerLog {
  public:
   explicit TrainerLog(const std::filesystem::path& path);
   void write(const TrainerLogLine& line);
+  /// {"current_steps", "total_steps", "eval_loss", "epoch", "percentage"}.
+  void write_evaluation(int64_t step, int64_t total_steps, double eval_loss, double epoch);
 
  private:
   std::filesystem::path path_;

@@ -27,6 +27,15 @@ struct StepInfo {
   double elapsed_seconds = 0;
 };
 
+/// One evaluation, with Trainer's figures.
+struct EvalRecord {
+  int64_t step = 0;
+  double epoch = 0;
+  double loss = 0;  ///< mean over batches of their token means, weighted by samples
+  int64_t samples = 0, batches = 0;
+  double runtime_seconds = 0;
+};
+
 struct TrainSummary {
   int64_t steps = 0;
   double epoch = 0;
@@ -43,6 +52,7 @@ class Callback {
   virtual ~Callback() = default;
   virtual void on_step_end(const StepInfo&) {}
   virtual void on_log(const LogRecord&) {}
+  virtual void on_evaluate(const EvalRecord&) {}
   /// The weights are to be saved now.
   virtual void on_save(const StepInfo&) {}
   virtual void on_train_end(const TrainSummary&) {}

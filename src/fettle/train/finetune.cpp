@@ -50,9 +50,13 @@ TrainArguments train_arguments(const Config& c, DType compute) {
   a.compute = compute;
   a.logging_first_step = c.get<bool>("logging_first_step");
   std::string save = c.get<std::string>("save_strategy");
-  a.save_strategy = save == "no"      ? TrainArguments::Save::kNo
-                    : save == "epoch" ? TrainArguments::Save::kEpoch
-                                      : TrainArguments::Save::kSteps;
+  auto when = [](const std::string& name) {
+    using When = TrainArguments::When;
+    return name == "no" ? When::kNo : name == "epoch" ? When::kEpoch : When::kSteps;
+  };
+  a.save_strategy = when(save);
+  a.eval_strategy = when(c.get<std::string>("eval_strategy"));
+  a.per_device_eval_batch_size = c.get<int64_t>("per_device_eval_batch_size");
   return a;
 }
 
@@ -63,6 +67,8 @@ void resolve_steps(const Config& c, TrainArguments& a, int64_t examples) {
   a.warmup_ratio = c.get<double>("warmup_ratio");
   a.logging_steps = std::max<int64_t>(1, c.steps("logging_steps", total));
   a.save_steps = std::max<int64_t>(1, c.steps("save_steps", total));
+  a.eval_steps =
+      c.is_set("eval_steps") ? std::max<int64_t>(1, c.steps("eval_steps", total)) : a.logging_steps;
 }
 
 LoraConfig lora_config(const Config& c, CausalLM& model) {
@@ -148,9 +154,35 @@ class FineTuning {
     request.progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
     data_ = load_dataset(request);
     progress.finish();
+    read_evaluation_data(request);
+    if (stage_ == "sft" && request.packing.value_or(false)) pack_rows(data_, request.cutoff_len);
     for (const std::string& note : data_.notes) warn("{}", note);
     if (chat_)
       for (const std::string& notice : chat_->notices()) warn("{}", notice);
+  }
+
+  void read_evaluation_data(const DatasetRequest& training) {
+    std::vector<std::string> names = config_.get<std::vector<std::string>>("eval_dataset");
+    double val_size = config_.get<double>("val_size");
+    const bool evaluates = config_.get<std::string>("eval_strategy") != "no";
+    if (!names.empty() && val_size > 0) fail_usage("val_size and eval_dataset: give one of the two");
+    if (evaluates && names.empty() && val_size <= 0)
+      fail_usage("eval_strategy {}: nothing to evaluate on; set val_size (0.1) or eval_dataset",
+                 config_.get<std::string>("eval_strategy"));
+    if (val_size > 0) {
+      eval_data_ = split_validation(data_, val_size, training.seed);
+    } else if (!names.empty()) {
+      DatasetRequest request = training;
+      request.datasets = names;
+      request.packing = request.stage == "sft" ? std::optional<bool>(false) : request.packing;
+      request.mix_strategy = MixStrategy::kConcat;
+      request.progress = nullptr;
+      eval_data_ = load_dataset(request);
+      for (const std::string& note : eval_data_.notes) warn("eval_dataset: {}", note);
+    }
+    if (!eval_data_.examples.empty() && !evaluates)
+      warn("{} examples are kept for evaluation, but eval_strategy is no; set it to steps or epoch",
+           eval_data_.examples.size());
   }
 
   void open_model() {
@@ -290,6 +322,7 @@ class FineTuning {
     HostMemory::instance().reset_peaks();
     Trainer trainer(*model_, cpu_backend(), single_process(), trainables_, data_.examples, arguments_,
                     {&bar, &files, &checkpoints});
+    trainer.set_evaluation(eval_data_.examples);
     TrainSummary summary = trainer.run();
     save_weights(output_);
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
@@ -339,7 +372,7 @@ class FineTuning {
   DType compute_ = DType::kF32;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const ChatTemplate> chat_;
-  Dataset data_;
+  Dataset data_, eval_data_;
   std::unique_ptr<CausalLM> model_;
   std::vector<std::unique_ptr<LoraAdapter>> adapters_;  // after the model, so destroyed before it
   std::vector<Parameter*> trainables_;

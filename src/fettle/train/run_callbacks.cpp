@@ -34,6 +34,10 @@ void ProgressCallback::on_step_end(const StepInfo& info) {
                    fmt::format("loss {:.4f}  lr {:.2e}  {:.0f} tokens/s", info.loss, info.learning_rate,
                                static_cast<double>(info.tokens) / std::max(info.elapsed_seconds, 1e-9)));
 }
+void ProgressCallback::on_evaluate(const EvalRecord& r) {
+  progress_.print(fmt::format("step {}: eval_loss {:.4f}, perplexity {:.2f} ({} samples, {:.1f} s)", r.step,
+                              r.loss, std::exp(r.loss), r.samples, r.runtime_seconds));
+}
 void ProgressCallback::on_train_end(const TrainSummary&) {
   progress_.finish();
 }
@@ -64,6 +68,25 @@ void FilesCallback::on_log(const LogRecord& r) {
               .elapsed_seconds = r.elapsed_seconds,
               .throughput = static_cast<double>(r.tokens) / std::max(r.elapsed_seconds, 1e-9),
               .total_tokens = r.tokens});
+}
+
+void FilesCallback::on_evaluate(const EvalRecord& r) {
+  double seconds = std::max(r.runtime_seconds, 1e-9);
+  auto rounded3 = [](double value) { return std::round(value * 1e3) / 1e3; };
+  std::map<std::string, double> metrics = {
+      {"epoch", rounded4(r.epoch)},
+      {"eval_loss", r.loss},
+      {"eval_perplexity", std::exp(r.loss)},
+      {"eval_runtime", rounded4(seconds)},
+      {"eval_samples_per_second", rounded3(static_cast<double>(r.samples) / seconds)},
+      {"eval_steps_per_second", rounded3(static_cast<double>(r.batches) / seconds)}};
+  Json entry = metrics;
+  entry["step"] = r.step;
+  history_.push_back(std::move(entry));
+  eval_steps_.push_back(static_cast<double>(r.step));
+  eval_losses_.push_back(r.loss);
+  log_.write_evaluation(r.step, plan_.total_steps, r.loss, rounded4(r.epoch));
+  write_results(folder_, "eval", metrics);
 }
 
 void FilesCallback::write_state(const fs::path& folder, const StepInfo& info) {
@@ -106,6 +129,12 @@ void FilesCallback::on_train_end(const TrainSummary& s) {
   state.write(folder_ / "trainer_state.json");
   write_results(folder_, "train", metrics);
   if (plot_ && !losses_.empty()) plot_loss(folder_, steps_, losses_);
+  if (plot_ && !eval_losses_.empty())
+    draw_chart({.title = "eval_loss",
+                .x_label = "step",
+                .y_label = "loss",
+                .series = {{.name = "eval_loss", .x = eval_steps_, .y = eval_losses_}}},
+               folder_ / "training_eval_loss.png");
 }
 
 CheckpointCallback::CheckpointCallback(fs::path folder, Save save, FilesCallback& files, int64_t limit)

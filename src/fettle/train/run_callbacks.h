@@ -1,5 +1,6 @@
 // The callbacks of `fettle train`: progress on the terminal, the files of the run, checkpoints.
 #pragma once
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -15,6 +16,7 @@ class ProgressCallback final : public Callback {
  public:
   explicit ProgressCallback(int64_t total_steps);
   void on_step_end(const StepInfo& info) override;
+  void on_evaluate(const EvalRecord& record) override;
   void on_train_end(const TrainSummary& summary) override;
 
  private:
@@ -28,10 +30,13 @@ class FilesCallback final : public Callback {
   FilesCallback(std::filesystem::path folder, const TrainArguments& arguments, const TrainPlan& plan,
                 bool plot);
   void on_log(const LogRecord& record) override;
+  void on_evaluate(const EvalRecord& record) override;
   void on_train_end(const TrainSummary& summary) override;
   /// trainer_state.json as it stands, for a checkpoint.
   void write_state(const std::filesystem::path& folder, const StepInfo& info);
   const std::vector<double>& losses() const { return losses_; }
+  /// Of the last evaluation; NaN when there was none.
+  double last_eval_loss() const { return eval_losses_.empty() ? std::nan("") : eval_losses_.back(); }
 
  private:
   std::filesystem::path folder_;
@@ -40,7 +45,7 @@ class FilesCallback final : public Callback {
   bool plot_;
   TrainerLog log_;
   Json history_;
-  std::vector<double> steps_, losses_;
+  std::vector<double> steps_, losses_, eval_steps_, eval_losses_;
 };
 
 /// checkpoint-N folders with the weights, whole or absent; at most `limit` are kept (0: all), the oldest go

@@ -107,6 +107,33 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
   return labels > 0 ? loss / static_cast<double>(labels) : 0.0;
 }
 
+// Trainer.evaluation_loop: the mean loss of each batch, repeated for its samples.
+EvalRecord Trainer::evaluate(const StepInfo& info) {
+  auto start = std::chrono::steady_clock::now();
+  EvalRecord record{.step = info.step, .epoch = info.epoch};
+  int64_t all = static_cast<int64_t>(eval_examples_.size());
+  double sum = 0;
+  for (int64_t begin = 0; begin < all; begin += arguments_.per_device_eval_batch_size) {
+    std::vector<int64_t> rows(
+        static_cast<size_t>(std::min(arguments_.per_device_eval_batch_size, all - begin)));
+    std::iota(rows.begin(), rows.end(), begin);
+    PackedBatch batch = pack_examples(eval_examples_, rows);
+    int64_t labels = batch.label_tokens();
+    if (labels == 0) continue;
+    Context context{.backend = &backend_, .compute = arguments_.compute};
+    Var hidden = model_.hidden_states(context, model_input(batch));
+    auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };
+    double loss =
+        linear_cross_entropy(context, hidden, head, model_.config().vocab_size, batch.labels, 1.0f, false);
+    sum += loss / static_cast<double>(labels) * static_cast<double>(rows.size());
+    record.samples += static_cast<int64_t>(rows.size());
+    ++record.batches;
+  }
+  record.loss = record.samples > 0 ? sum / static_cast<double>(record.samples) : 0.0;
+  record.runtime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return record;
+}
+
 void Trainer::check_finite(double loss, double norm, std::span<const int64_t> rows) const {
   if (std::isfinite(loss) && std::isfinite(norm)) return;
   std::string bad;
@@ -189,11 +216,18 @@ TrainSummary Trainer::run() {
         window_tokens = tokens_;
         window_start = info.elapsed_seconds;
       }
+      using When = TrainArguments::When;
+      bool evaluates = (arguments_.eval_strategy == When::kSteps && step_ % arguments_.eval_steps == 0) ||
+                       (arguments_.eval_strategy == When::kEpoch && (epoch_ends || last));
+      // The last evaluation also stands in eval_results.json.
+      if (evaluates || (last && arguments_.eval_strategy != When::kNo)) {
+        EvalRecord record = evaluate(info);
+        for (Callback* callback : callbacks_) callback->on_evaluate(record);
+      }
       summary.stopped = StopSignal::requested() && !last;
-      using Save = TrainArguments::Save;
       bool save =
-          (arguments_.save_strategy == Save::kSteps && (step_ % arguments_.save_steps == 0 || last)) ||
-          (arguments_.save_strategy == Save::kEpoch && (epoch_ends || last)) || summary.stopped;
+          (arguments_.save_strategy == When::kSteps && (step_ % arguments_.save_steps == 0 || last)) ||
+          (arguments_.save_strategy == When::kEpoch && (epoch_ends || last)) || summary.stopped;
       if (save && last_saved != step_) {
         for (Callback* callback : callbacks_) callback->on_save(info);
         last_saved = step_;

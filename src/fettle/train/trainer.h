@@ -34,7 +34,11 @@ struct TrainArguments {
   DType compute = DType::kF32;
   int64_t logging_steps = 500;
   bool logging_first_step = false;
-  enum class Save { kNo, kSteps, kEpoch } save_strategy = Save::kSteps;
+  enum class When { kNo, kSteps, kEpoch };
+  When eval_strategy = When::kNo;
+  int64_t eval_steps = 500;
+  int64_t per_device_eval_batch_size = 8;
+  When save_strategy = When::kSteps;
   int64_t save_steps = 500;
 };
 
@@ -60,15 +64,18 @@ class Trainer {
   /// before the optimizer step with Error(kDiverged) naming step and rows; the weights are those before the
   /// step.
   TrainSummary run();
+  /// What the model loses on these examples as it stands, for eval_strategy; they outlive the trainer.
+  void set_evaluation(std::span<const Example> examples) { eval_examples_ = examples; }
   const TrainPlan& plan() const { return plan_; }
 
  private:
+  EvalRecord evaluate(const StepInfo& info);
   double accumulate_step(std::span<const int64_t> rows);
   void check_finite(double loss, double norm, std::span<const int64_t> rows) const;
   CausalLM& model_;
   Backend& backend_;
   Communicator& communicator_;
-  std::span<const Example> examples_;
+  std::span<const Example> examples_, eval_examples_;
   TrainArguments arguments_;
   TrainPlan plan_;
   std::vector<Callback*> callbacks_;

@@ -8,8 +8,6 @@ using enum OptionStatus;
 Options data_options() {
   constexpr std::string_view kNoPadding = "batches are never padded";
   constexpr std::string_view kNoStreaming = "only read with streaming, which is refused";
-  constexpr std::string_view kOneDataSetAfterAnother =
-      "not available yet: data sets are joined one after another";
   return {
       {.name = "dataset",
        .aliases = {"data", "dataset_name", "train_file"},
@@ -67,26 +65,25 @@ Options data_options() {
        .help = "Take the rows in file order in every epoch"},
       {.name = "packing",
        .type = kBool,
-       .help = "Fill blocks of cutoff_len; stage pt does so by itself",
-       .status = kRefused,
-       .reason =
-           "not available yet for stage sft, and seldom needed: batches are never padded, samples of a batch "
-           "stand in one row and do not see each other",
-       .accepted = {"false"}},
-      refused(
-          "neat_packing", kBool, "false", "Packing without attention across samples",
-          "not available yet: blocks of cutoff_len; the samples of a batch never see each other as it is"),
+       .help = "Fill rows of cutoff_len with several samples (best fit), each seeing only itself; stage pt "
+               "lays texts "
+               "end to end unless this is false"},
+      {.name = "neat_packing",
+       .type = kBool,
+       .fallback = "false",
+       .help = "The same as packing: here samples never see each other"},
       refused("streaming", kBool, "false", "Read the data while training", "not available yet: streaming"),
       no_effect("buffer_size", kInt, "16384", "Rows shuffled at a time", kNoStreaming),
       {.name = "mix_strategy",
        .type = kChoice,
        .fallback = "concat",
-       .help = "How several data sets are joined",
-       .choices = {"concat"},
-       .refused = {{"interleave_under", kOneDataSetAfterAnother},
-                   {"interleave_over", kOneDataSetAfterAnother},
-                   {"interleave_once", kOneDataSetAfterAnother}}},
-      refused("interleave_probs", kList, "null", "Share of each data set", kOneDataSetAfterAnother),
+       .help = "How several data sets are joined: one after another, or in turn until the first (under) or "
+               "the last "
+               "(over) is used up, or each row once",
+       .choices = {"concat", "interleave_under", "interleave_over", "interleave_once"}},
+      {.name = "interleave_probs",
+       .type = kList,
+       .help = "Share of each data set when they are interleaved; unset: in turn"},
       refused("tool_format", kString, "null", "Format of tool calls", "not available yet: tool calls"),
       refused("preserve_thinking", kBool, "false", "Keep the thoughts of earlier turns",
               "not available yet: see enable_thinking"),
@@ -122,9 +119,9 @@ Options data_options() {
       no_effect("padding_free", kBool, "false", "Batches without padding (TRL)", kNoPadding),
       no_effect("pad_to_multiple_of", kInt, "null", "Round padded lengths (TRL)", kNoPadding),
       no_effect("packing_strategy", kString, "bfd", "How blocks are filled (TRL)",
-                "only read with packing, which is refused"),
+                "rows are always filled by best fit"),
       no_effect("eval_packing", kBool, "null", "Packing in evaluation (TRL)",
-                "only read with packing, which is refused"),
+                "evaluation rows are never packed"),
       no_effect("pad_token", kString, "null", "Token for padding (TRL)", kNoPadding),
       no_effect("ignore_pad_token_for_loss", kBool, "true", "Mask padding", kNoPadding),
       no_effect("shuffle_dataset", kBool, "false", "Shuffle once before training (TRL)",
