@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
+#include <zstd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -175,6 +176,32 @@ TEST(Reader, FoldersAndPatterns) {
   EXPECT_THROW(read_records(dir / "*.csv"), Error);
   write_text(dir / "c.txt", "line");
   EXPECT_THROW(read_records(dir.path()), Error);
+}
+
+std::string zstd_packed(const std::string& text) {
+  std::string packed(ZSTD_compressBound(text.size()), '\0');
+  packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), 3));
+  return packed;
+}
+
+TEST(Reader, ZstdFilesAreUnpackedPieceByPiece) {
+  test::TempDir folder;
+  std::string lines;
+  for (int i = 0; i < 50'000; ++i) lines += fmt::format("{{\"text\": \"row {} {}\"}}\n", i, i * 7919 % 10007);
+  std::string packed = zstd_packed(lines);
+  test::write_text(folder / "x.jsonl.zst", packed);
+  EXPECT_EQ(read_records(folder / "x.jsonl.zst").size(), 50'000u);
+  // Two frames one after the other are one file.
+  test::write_text(folder / "x.jsonl.zst", packed + packed);
+  EXPECT_EQ(read_records(folder / "x.jsonl.zst").size(), 100'000u);
+  for (const std::string& damaged :
+       {packed.substr(0, packed.size() / 2), packed.substr(0, 8), std::string("text"),
+        std::string("\x28\xb5\x2f\xfd\xff\xff\xff\xff\xff\xff\xff\xff")}) {
+    test::write_text(folder / "x.jsonl.zst", damaged);
+    EXPECT_THROW(read_records(folder / "x.jsonl.zst"), Error) << damaged.size();
+  }
+  test::write_text(folder / "bomb.jsonl.zst", zstd_packed(std::string(size_t{200} << 20, ' ')));
+  EXPECT_THROW(read_records(folder / "bomb.jsonl.zst"), Error);
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace {
 enum class Kind { kNone, kJson, kComma, kTab, kText };
 
 Kind kind_of(const fs::path& path) {
-  std::string extension = without_gz(path).extension().string();
+  std::string extension = without_packing(path).extension().string();
   if (extension == ".json" || extension == ".jsonl" || extension == ".ndjson") return Kind::kJson;
   if (extension == ".csv") return Kind::kComma;
   if (extension == ".tsv") return Kind::kTab;
@@ -55,8 +55,9 @@ bool read_one(const fs::path& path, const RecordSink& sink, DamagedLine damaged)
       break;
   }
   source.next();  // names what the file is when it is no text
-  fail_input("{}: unknown kind of data file; expected .json, .jsonl, .csv, .tsv or .txt, perhaps with .gz",
-             origin);
+  fail_input(
+      "{}: unknown kind of data file; expected .json, .jsonl, .csv, .tsv or .txt, perhaps with .gz or .zst",
+      origin);
 }
 
 }  // namespace
@@ -75,8 +76,8 @@ std::vector<fs::path> data_files(const fs::path& path) {
     std::erase_if(files, [](const fs::path& file) { return !fs::is_regular_file(file); });
   }
   if (files.empty())
-    fail_input("{}: no data files (.json, .jsonl, .csv, .tsv, .txt, each also with .gz) {}", path.string(),
-               folder ? "in this folder" : "fit this pattern");
+    fail_input("{}: no data files (.json, .jsonl, .csv, .tsv, .txt, each also with .gz or .zst) {}",
+               path.string(), folder ? "in this folder" : "fit this pattern");
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files)
     if (kind_of(file) != kind_of(files[0]))

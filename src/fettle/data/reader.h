@@ -32,9 +32,9 @@ std::vector<std::filesystem::path> data_files(const std::filesystem::path& path)
 /// Whether any file fits a pattern with * and ?.
 bool fits_any_file(const std::filesystem::path& pattern);
 
-/// Reads .json, .jsonl, .csv, .tsv and .txt files, each also with .gz, and never holds more than a record and
-/// two pieces of the file. JSON arrays and JSON lines are told apart by their content, whatever the
-/// extension; only \n ends a line. CSV (RFC 4180) and TSV (no quoting) need a header line; each line of a
+/// Reads .json, .jsonl, .csv, .tsv and .txt files, each also with .gz or .zst, and never holds more than a
+/// record and two pieces of the file. JSON arrays and JSON lines are told apart by their content, whatever
+/// the extension; only \n ends a line. CSV (RFC 4180) and TSV (no quoting) need a header line; each line of a
 /// .txt file that is not blank is
 /// {"text": line}. A record is at most 256 MiB. Error(kBadInput) naming file and line.
 void for_each_record(const std::filesystem::path& path, const RecordSink& sink,

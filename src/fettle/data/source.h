@@ -1,4 +1,4 @@
-// The bytes of a data file, piece by piece: mapped, and inflated when the file is gzip.
+// The bytes of a data file, piece by piece: mapped, and unpacked when the file is gzip or zstd.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -10,7 +10,8 @@ namespace fettle {
 
 /// Pieces of a text file. A byte-order mark is skipped. Other encodings than UTF-8 and files of another kind
 /// under the name of a text file (gzip, zip, zstd, Parquet) are Error(kBadInput) saying what they are. A gzip
-/// file (.gz) is inflated piece by piece; one that grows beyond 256 times its size, 64 MiB apart, is refused.
+/// file (.gz) or zstd file (.zst) is inflated piece by piece; one that grows beyond 256 times its size, 64
+/// MiB apart, is refused.
 class TextSource {
  public:
   explicit TextSource(const std::filesystem::path& path);
@@ -25,7 +26,7 @@ class TextSource {
   std::unique_ptr<State> state_;
 };
 
-/// `path` without a final ".gz".
-std::filesystem::path without_gz(const std::filesystem::path& path);
+/// `path` without a final ".gz" or ".zst".
+std::filesystem::path without_packing(const std::filesystem::path& path);
 
 }  // namespace fettle
