@@ -83,6 +83,9 @@ TEST(DataPreview, Errors) {
   EXPECT_THAT(result.err, HasSubstr("the data has fewer rows"));
   EXPECT_EQ(run_fettle({"data", "preview", quickstart("base/model.safetensors")}).code, 3);
   EXPECT_EQ(run_fettle({"data", "preview", "absent.jsonl"}).code, 2);
+  result = run_fettle({"data", "stats", quickstart("data/reasoning.json"), "--model", "/absent"});
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, HasSubstr("/absent: no such model folder"));
   EXPECT_EQ(run_fettle({"data", "preview", quickstart("data/reasoning.json"), "--row", "0"}).code, 2);
 }
 
@@ -93,7 +96,7 @@ TEST(DataStats, OfARun) {
   ProcessResult result = run_fettle(words);
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("Length in tokens"));
-  EXPECT_THAT(result.out, HasSubstr("10 rows are in the training data too (100.0%)"));
+  EXPECT_THAT(result.out, HasSubstr("10 rows also in the training data (100.0%)"));
   EXPECT_THAT(read_text(dir / "lengths.png"), StartsWith("\x89PNG"));
 }
 

@@ -37,12 +37,17 @@ TEST(Preview, TokenTable) {
   EXPECT_THAT(table, HasSubstr("position"));
   EXPECT_THAT(table, HasSubstr("\\n"));
   EXPECT_THAT(table, HasSubstr("yes"));
-  std::string part = token_table(example_of("a\n", "b"), &bytes, 2, 100);
+  std::string part = token_table(example_of("a\n", "b"), &bytes, {{2, 100}});
   EXPECT_THAT(part, testing::Not(HasSubstr("\\n")));
-  EXPECT_THAT(token_table({{7}, {7}}, nullptr, -5, 99), HasSubstr("7"));
+  EXPECT_THAT(token_table({{7}, {7}}, nullptr, {{-5, 99}}), HasSubstr("7"));
+  std::string windows = token_table(example_of("abc", "def"), &bytes, {{0, 2}, {1, 2}, {4, 9}});
+  EXPECT_EQ(std::count(windows.begin(), windows.end(), '\n'), 1 + 2 + 1 + 1 + 2) << windows;
 }
 
 TEST(Preview, ControlCharactersAreSpelled) {
+  EXPECT_EQ(visible_text("\xC2\x9B"
+                         "31m\xC2\xA0"),
+            "\\u009b31m\xC2\xA0");
   EXPECT_EQ(visible_text("a\x1b[31m\tb\n\r答"), "a\\x1b[31m\tb\n\\x0d答");
 }
 
@@ -170,7 +175,7 @@ TEST(Stats, OverlapOfTwoSets) {
       [&](Record&& record, InspectedRow&& row) { training.add(std::move(record), row); });
   DatasetStats stats = stats_of(request_for(dir / "validation.jsonl"), &training);
   EXPECT_THAT(stats.overlap.first, testing::ElementsAre((dir / "validation.jsonl").string() + ":1"));
-  EXPECT_THAT(stats_text(stats), HasSubstr("1 rows are in the training data too (50.0%)"));
+  EXPECT_THAT(stats_text(stats), HasSubstr("1 row also in the training data (50.0%)"));
 }
 
 TEST(Stats, NothingUsable) {

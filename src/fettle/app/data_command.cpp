@@ -16,7 +16,7 @@
 namespace fettle::app {
 namespace {
 
-/// Rows of `inspect` are read with a progress display.
+/// inspect_dataset() with a progress display, unless `label` is empty, and notes.
 void inspect(DatasetRequest request, const std::string& label, const std::function<bool(int64_t)>& wanted,
              const std::function<void(Record&&, InspectedRow&&)>& take) {
   // Rows of token ids need no tokenizer to be looked at.
@@ -25,7 +25,9 @@ void inspect(DatasetRequest request, const std::string& label, const std::functi
     warn(
         "the model has no chat template, so conversations are shown without tokens; name one with "
         "--template");
-  Progress progress(label, "row");
+  Progress progress({.label = label,
+                     .unit = "row",
+                     .style = label.empty() ? ProgressStyle::kSilent : ProgressStyle::kAutomatic});
   request.progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
   std::vector<std::string> notes = inspect_dataset(request, wanted, take);
   progress.finish();
@@ -52,11 +54,7 @@ std::string usual_tokens(const Example& example, const Tokenizer* tokenizer, int
   int64_t size = static_cast<int64_t>(example.ids.size()), first = 0;
   while (first < size && example.labels[static_cast<size_t>(first)] < 0) ++first;
   int64_t begin = std::clamp<int64_t>(first - 6, 0, std::max<int64_t>(0, size - 12));
-  std::string text = token_table(example, tokenizer, begin, 12, columns);
-  int64_t tail = std::max(begin + 12, size - 4);
-  if (tail > begin + 12) text += fmt::format("… {} more …\n", tail - begin - 12);
-  if (tail < size) text += token_table(example, tokenizer, tail, 4, columns);
-  return text;
+  return token_table(example, tokenizer, {{begin, 12}, {size - 4, 4}}, columns);
 }
 
 void print_row(const PreviewFlags& flags, int64_t number, const Record& record, const InspectedRow& row,
@@ -77,7 +75,7 @@ void print_row(const PreviewFlags& flags, int64_t number, const Record& record, 
   if (std::string cut = cut_text(row, tokenizer); !cut.empty())
     fmt::print("{}\n", styled(cut, Style::kYellow, stdout));
   if (flags.tokens.value_or(1) > 0)
-    fmt::print("\n{}", flags.tokens ? token_table(row.example, tokenizer, 0, *flags.tokens, columns)
+    fmt::print("\n{}", flags.tokens ? token_table(row.example, tokenizer, {{0, *flags.tokens}}, columns)
                                     : usual_tokens(row.example, tokenizer, columns));
 }
 
@@ -97,13 +95,16 @@ OrderedJson row_json(int64_t number, const Record& record, const InspectedRow& r
 }
 
 void preview(const PreviewFlags& flags, const CLI::App& command) {
-  if (flags.row < 1 || flags.rows < 1) fail_usage("--row and --rows count from 1");
+  constexpr int64_t kMost = int64_t{1} << 40;
+  if (flags.row < 1 || flags.rows < 1 || flags.row > kMost || flags.rows > kMost)
+    fail_usage("--row and --rows are numbers from 1");
   DatasetRequest request = flags.words.request(command);
   int64_t first = flags.row - 1, end = first + flags.rows, seen = 0;
   // No data set is read further than needed.
   request.max_samples = std::min(request.max_samples.value_or(INT64_MAX), end);
   auto wanted = [&](int64_t row) { return row >= first && row < end; };
-  inspect(request, "reading", wanted, [&](Record&& record, InspectedRow&& row) {
+  // Far rows take a moment to reach.
+  inspect(request, end > 20000 ? "reading" : "", wanted, [&](Record&& record, InspectedRow&& row) {
     int64_t number = first + ++seen;
     if (flags.json) {
       fmt::print("{}\n", row_json(number, record, row, request.tokenizer.get())

@@ -58,10 +58,13 @@ DatasetRequest DataWords::request(const CLI::App& command) const {
   if (words.files.empty() && !config.is_set("dataset"))
     fail_usage("fettle {} {}: name a data file, or a run.yaml with a dataset",
                command.get_parent()->get_name(), command.get_name());
-  if (words.files.empty()) return dataset_request(config, 0);
-  config.set("dataset", words.files[0], {OriginKind::kCommandLine, "command line"});
+  if (Text model = config.get<Text>("model_name_or_path"); model && !std::filesystem::exists(*model))
+    fail_input("{}: no such model folder", *model);
+  if (!words.files.empty()) config.set("dataset", "-", {OriginKind::kCommandLine, "command line"});
   DatasetRequest request = dataset_request(config, 0);
-  request.datasets = words.files;  // as they are: a file name may hold a comma
+  if (Text model = config.get<Text>("model_name_or_path"); model && !request.tokenizer)
+    warn("{}: the folder has no tokenizer, so there are no tokens to show", *model);
+  if (!words.files.empty()) request.datasets = words.files;  // as they are: a file name may hold a comma
   return request;
 }
 

@@ -263,6 +263,7 @@ class DatasetLoader {
   void inspect_conversation(const Record& record, InspectedRow& row) const {
     Conversation conversation = to_conversation(form_, entry_, record.value);
     row.content = content_hash(conversation);
+    row.placeholder = has_placeholder(conversation);
     row.characters = count_characters(conversation.system);
     if (!conversation.system.empty()) row.text = "system: " + conversation.system + "\n";
     const Message& last = conversation.messages.back();

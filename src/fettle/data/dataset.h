@@ -65,7 +65,8 @@ struct InspectedRow {
   Form form = Form::kAlpaca;
   std::string problem;  ///< not empty: training drops the row, and why
   bool truncated = false, without_label = false;
-  int64_t rounds = 0;  ///< answers of a conversation
+  bool placeholder = false;  ///< holds {{name}} or {{author}}, which are to be replaced
+  int64_t rounds = 0;        ///< answers of a conversation
   /// As trained, and before cutoff_len; empty without a tokenizer. A plain text is shown alone, though stage
   /// pt joins texts into blocks.
   Example example, whole;

@@ -27,12 +27,16 @@ std::string run_text(std::span<const int32_t> ids, const Tokenizer* tokenizer) {
 
 std::string visible_text(std::string_view text) {
   std::string out;
-  for (char c : text) {
-    unsigned char byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F)
+  for (size_t at = 0; at < text.size(); ++at) {
+    unsigned char byte = static_cast<unsigned char>(text[at]);
+    // U+0080 to U+009F are control characters too.
+    bool second = byte == 0xC2 && at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    if (second)
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text[++at]));
+    else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F)
       out += fmt::format("\\x{:02x}", byte);
     else
-      out += c;
+      out += text[at];
   }
   return out;
 }
@@ -71,21 +75,26 @@ std::string preview_example(const Example& example, const Tokenizer* tokenizer, 
   return out + fmt::format("({} tokens, {} learned)", example.ids.size(), example.labelled());
 }
 
-std::string token_table(const Example& example, const Tokenizer* tokenizer, int64_t first, int64_t count,
-                        int columns) {
-  int64_t size = static_cast<int64_t>(example.ids.size()), begin = std::clamp<int64_t>(first, 0, size);
-  int64_t end = begin + std::clamp<int64_t>(count, 0, size - begin);
+std::string token_table(const Example& example, const Tokenizer* tokenizer,
+                        const std::vector<TokenRange>& ranges, int columns) {
   Table table({"position", "id", "token", "learned"},
               {Align::kRight, Align::kRight, Align::kLeft, Align::kLeft});
-  for (int64_t i = begin; i < end; ++i) {
-    size_t at = static_cast<size_t>(i);
-    std::string text = tokenizer ? tokenizer->decode({&example.ids[at], 1}, false) : "";
-    // A token may hold part of a character only; its spelling in the vocabulary says more than a replacement
-    // mark.
-    if (tokenizer && first_invalid_utf8(text) == text.npos && text.find("\xEF\xBF\xBD") != text.npos)
-      text = tokenizer->id_to_token(example.ids[at]);
-    table.add_row({std::to_string(i), std::to_string(example.ids[at]), printable(text, 40),
-                   example.labels[at] >= 0 ? "yes" : ""});
+  int64_t size = static_cast<int64_t>(example.ids.size()), shown = 0;
+  for (const TokenRange& range : ranges) {
+    int64_t begin = std::clamp<int64_t>(range.first, shown, size);
+    int64_t end = begin + std::clamp<int64_t>(range.count, 0, size - begin);
+    if (shown > 0 && begin > shown && end > begin) table.add_row({"…"});
+    for (int64_t i = begin; i < end; ++i) {
+      size_t at = static_cast<size_t>(i);
+      std::string text = tokenizer ? tokenizer->decode({&example.ids[at], 1}, false) : "";
+      // A token may hold part of a character only; its spelling in the vocabulary says more than a
+      // replacement mark.
+      if (tokenizer && first_invalid_utf8(text) == text.npos && text.find("\xEF\xBF\xBD") != text.npos)
+        text = tokenizer->id_to_token(example.ids[at]);
+      table.add_row({std::to_string(i), std::to_string(example.ids[at]), printable(text, 40),
+                     example.labels[at] >= 0 ? "yes" : ""});
+    }
+    shown = std::max(shown, end);
   }
   return table.text(columns);
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "fettle/data/batch.h"
 #include "fettle/data/dataset.h"
@@ -20,9 +21,12 @@ std::string visible_text(std::string_view text);
 /// What cutoff_len took: how much, and where the first cut is. Empty when nothing was.
 std::string cut_text(const InspectedRow& row, const Tokenizer* tokenizer);
 
-/// A table of up to `count` tokens from position `first` on: position, id, text with control characters
-/// escaped, and whether the token is learned.
-std::string token_table(const Example& example, const Tokenizer* tokenizer, int64_t first = 0,
-                        int64_t count = 200, int columns = 0);
+struct TokenRange {
+  int64_t first = 0, count = 200;
+};
+/// A table of the tokens in `ranges`, which ascend: position, id, text with control characters escaped, and
+/// whether the token is learned. A line "…" stands for what lies between two ranges.
+std::string token_table(const Example& example, const Tokenizer* tokenizer,
+                        const std::vector<TokenRange>& ranges = {{}}, int columns = 0);
 
 }  // namespace fettle

@@ -21,6 +21,10 @@ std::string share(int64_t part, int64_t whole) {
                      whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0);
 }
 
+std::string rows_text(int64_t rows) {
+  return fmt::format("{} row{}", format_count(rows), rows == 1 ? "" : "s");
+}
+
 // "data.jsonl:3, :9, :12 …": the file is named once, without its folder.
 std::string places(const RowList& list, size_t most) {
   std::string out, file;
@@ -93,6 +97,7 @@ void StatsCollector::add(Record&& record, const InspectedRow& row) {
   if (row.content != 0 && !contents_.insert(row.content).second) stats_.duplicates.add(record.origin);
   if (row.content != 0 && other_ && other_->contents_.contains(row.content))
     stats_.overlap.add(record.origin);
+  if (row.placeholder) stats_.placeholders.add(record.origin);
   stats_.truncated += row.truncated;
   stats_.without_label += row.without_label;
   if (!row.problem.empty()) {
@@ -164,23 +169,27 @@ std::string stats_text(const DatasetStats& stats, int columns) {
                           format_count(stats.cutoff_len), share(stats.truncated, stats.rows),
                           format_count(stats.length - stats.kept)));
   if (stats.duplicates.rows > 0)
-    row("repeated", fmt::format("{} rows ({}): {}", format_count(stats.duplicates.rows),
+    row("repeated", fmt::format("{} ({}): {}", rows_text(stats.duplicates.rows),
                                 share(stats.duplicates.rows, stats.rows), places(stats.duplicates, 3)));
   else
     row("repeated", "none");
+  if (stats.placeholders.rows > 0)
+    row("placeholders", fmt::format("{} with {{{{name}}}} or {{{{author}}}}, to be replaced: {}",
+                                    rows_text(stats.placeholders.rows), places(stats.placeholders, 3)));
   if (stats.compared)
     row("overlap",
         stats.overlap.rows == 0
             ? "none with the training data"
-            : fmt::format("{} rows are in the training data too ({}): {}", format_count(stats.overlap.rows),
+            : fmt::format("{} also in the training data ({}): {}", format_count(stats.overlap.rows),
                           share(stats.overlap.rows, stats.rows), places(stats.overlap, 3)));
   std::string text = table.text(columns);
   if (stats.unusable.rows > 0) {
-    text += fmt::format("\n{} rows cannot be used:\n", format_count(stats.unusable.rows));
+    text += fmt::format("\n{} cannot be used:\n", rows_text(stats.unusable.rows));
     constexpr size_t kShown = 10;
     for (size_t i = 0; i < std::min(kShown, stats.reasons.size()); ++i)
-      text += fit_to_width(fmt::format("  {}: {}", stats.reasons[i].origin, stats.reasons[i].reason),
-                           std::max(columns, 100)) +
+      text += fit_to_width(
+                  fmt::format("  {}: {}", stats.reasons[i].origin, printable(stats.reasons[i].reason, 300)),
+                  std::max(columns, 100)) +
               "\n";
     if (stats.unusable.rows > static_cast<int64_t>(kShown)) text += "  …\n";
   }
@@ -188,8 +197,8 @@ std::string stats_text(const DatasetStats& stats, int columns) {
   for (size_t kind = 0; kind < kPersonalDataKinds; ++kind)
     if (stats.personal_found[kind] > 0)
       personal.add_row({std::string("  ") + personal_data_name(static_cast<PersonalData>(kind)),
-                        fmt::format("{} in {} rows", format_count(stats.personal_found[kind]),
-                                    format_count(stats.personal[kind].rows)),
+                        fmt::format("{} in {}", format_count(stats.personal_found[kind]),
+                                    rows_text(stats.personal[kind].rows)),
                         places(stats.personal[kind], 3)});
   if (std::string found = personal.text(columns); !found.empty())
     text += "\nPerhaps personal data; fettle data anonymize masks it:\n" + found;
@@ -216,6 +225,7 @@ OrderedJson stats_json(const DatasetStats& stats) {
                        {"longest", stats.longest}}},
                      {"duplicates", list(stats.duplicates)},
                      {"unusable", list(stats.unusable)}};
+  out["placeholders"] = list(stats.placeholders);
   if (stats.compared) out["overlap"] = list(stats.overlap);
   if (stats.cutoff_len > 0) out["cutoff_len"] = stats.cutoff_len;
   out["unusable"]["reasons"] = OrderedJson::array();

@@ -37,6 +37,7 @@ struct DatasetStats {
   RowList unusable;                                  ///< damaged, without label or not of the form
   std::vector<DroppedRow> reasons;                   ///< why, for those of unusable.first
   RowList duplicates;                                ///< rows that say what an earlier row says
+  RowList placeholders;                              ///< rows with {{name}} or {{author}}
   bool compared = false;                             ///< with another data set
   RowList overlap;                                   ///< rows that say what a row of the other set says
   std::array<RowList, kPersonalDataKinds> personal;  ///< rows that hold such data
