@@ -203,6 +203,15 @@ TEST(DataAnonymize, RulesAreListedAndCanBeLeftOut) {
   EXPECT_THAT(result.err, HasSubstr("the rules are email, id, card"));
 }
 
+TEST(DataPreview, PreferenceRowsAreSaidNotToTrain) {
+  TempDir dir;
+  write_text(dir / "dpo.jsonl", "{\"prompt\":\"q\",\"chosen\":\"good\",\"rejected\":\"bad\"}\n");
+  ProcessResult result = run_fettle({"data", "preview", (dir / "dpo.jsonl").string()});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("which stage sft does not train"));
+  EXPECT_THAT(result.out, HasSubstr("assistant: good"));
+}
+
 TEST(DataAssets, TheMedicalConversionIsOneCommand) {
   FETTLE_REQUIRE_ASSETS();
   TempDir dir;

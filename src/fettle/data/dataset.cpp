@@ -196,6 +196,13 @@ class DatasetLoader {
     bool tokens = first.value.is_object() && first.value.contains("input_ids");
     form_ = tokens || request_.stage == "sft" ? detect_form(entry_, first) : Form::kText;
     if (form_ == Form::kText && request_.tokenizer) blocks_ = std::make_unique<TextBlocks>(request_, out_);
+    if (form_ == Form::kPreference || form_ == Form::kLabelled)
+      out_.notes.push_back(
+          fmt::format("{}: rows have the {} form, which stage {} does not train; they are read as dialogues "
+                      "with the {}, as "
+                      "`fettle data convert` writes them",
+                      entry_.name, form_name(form_), request_.stage,
+                      form_ == Form::kPreference ? "chosen answers" : "labels as answers"));
     if (form_ != Form::kTokens && form_ != Form::kText && form_ != Form::kPattern) note_unread_fields(first);
   }
 

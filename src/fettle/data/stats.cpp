@@ -177,11 +177,10 @@ std::string stats_text(const DatasetStats& stats, int columns) {
     row("placeholders", fmt::format("{} with {{{{name}}}} or {{{{author}}}}, to be replaced: {}",
                                     rows_text(stats.placeholders.rows), places(stats.placeholders, 3)));
   if (stats.compared)
-    row("overlap",
-        stats.overlap.rows == 0
-            ? "none with the training data"
-            : fmt::format("{} also in the training data ({}): {}", format_count(stats.overlap.rows),
-                          share(stats.overlap.rows, stats.rows), places(stats.overlap, 3)));
+    row("overlap", stats.overlap.rows == 0
+                       ? "none with the training data"
+                       : fmt::format("{} also in the training data ({}): {}", rows_text(stats.overlap.rows),
+                                     share(stats.overlap.rows, stats.rows), places(stats.overlap, 3)));
   std::string text = table.text(columns);
   if (stats.unusable.rows > 0) {
     text += fmt::format("\n{} cannot be used:\n", rows_text(stats.unusable.rows));
