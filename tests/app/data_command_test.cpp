@@ -100,6 +100,14 @@ TEST(DataStats, OfARun) {
   EXPECT_THAT(read_text(dir / "lengths.png"), StartsWith("\x89PNG"));
 }
 
+TEST(DataStats, TheRunsOwnValidationDataIsCompared) {
+  std::vector<std::string> words = run_words("stats");
+  words.insert(words.end(), {"eval_dataset=counselling[:5]", "--json"});
+  ProcessResult result = run_fettle(words);
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(nlohmann::json::parse(result.out)["validation"]["overlap"]["rows"], 5);
+}
+
 TEST(DataStats, JsonForScripts) {
   TempDir dir;
   write_text(dir / "x.jsonl",

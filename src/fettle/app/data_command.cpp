@@ -98,7 +98,7 @@ void preview(const PreviewFlags& flags, const CLI::App& command) {
   constexpr int64_t kMost = int64_t{1} << 40;
   if (flags.row < 1 || flags.rows < 1 || flags.row > kMost || flags.rows > kMost)
     fail_usage("--row and --rows are numbers from 1");
-  DatasetRequest request = flags.words.request(command);
+  DatasetRequest request = flags.words.named(command).training;
   int64_t first = flags.row - 1, end = first + flags.rows, seen = 0;
   // No data set is read further than needed.
   request.max_samples = std::min(request.max_samples.value_or(INT64_MAX), end);
@@ -146,7 +146,9 @@ void plot_stats(const DatasetStats& stats, const std::string& png) {
 void stats(const StatsFlags& flags, const CLI::App& command) {
   if (!flags.png.empty() && !flags.png.ends_with(".png"))
     fail_usage("--png {}: the picture is a .png file", flags.png);
-  DatasetRequest request = flags.words.request(command);
+  DataWords::Named named = flags.words.named(command);
+  DatasetRequest& request = named.training;
+  if (!flags.validation.empty()) named.validation = flags.validation;
   auto all = [](int64_t) { return true; };
   auto collect = [&](StatsCollector& collector, const std::string& label) {
     inspect(request, label, all,
@@ -158,8 +160,8 @@ void stats(const StatsFlags& flags, const CLI::App& command) {
   OrderedJson json = stats_json(result);
   int columns = is_terminal(stdout) ? std::min(120, terminal_columns(stdout)) : 100;
   if (!flags.json) fmt::print("{}", stats_text(result, columns));
-  if (!flags.validation.empty()) {
-    request.datasets = flags.validation;
+  if (!named.validation.empty()) {
+    request.datasets = named.validation;
     StatsCollector validation(request, &training);
     collect(validation, "reading validation data");
     DatasetStats other = validation.stats();
@@ -195,8 +197,9 @@ void add_stats(CLI::App& data) {
       data, "stats", "Count lengths, cuts, repeated and broken rows. Data: [FILE …], or those of run.yaml");
   flags->words.declare(command);
   command
-      .add_option("--validation", flags->validation,
-                  "Validation data, also searched for rows of the training data")
+      .add_option(
+          "--validation", flags->validation,
+          "Validation data, also searched for rows of the training data; default: the run's eval_dataset")
       ->type_name("FILE")
       ->allow_extra_args(false);
   command.add_option("--png", flags->png, "Draw the lengths")->type_name("FILE.png");

@@ -45,7 +45,7 @@ void DataWords::declare(CLI::App& command) {
   accept_config(command, {OptionGroup::kModel, OptionGroup::kData, OptionGroup::kSystem});
 }
 
-DatasetRequest DataWords::request(const CLI::App& command) const {
+DataWords::Named DataWords::named(const CLI::App& command) const {
   Words words = sort_words(command.remaining());
   ConfigArguments arguments = parse_config_arguments(words.config);
   if (!model_.empty()) arguments.overrides.push_back({"model_name_or_path", model_});
@@ -65,7 +65,9 @@ DatasetRequest DataWords::request(const CLI::App& command) const {
   if (Text model = config.get<Text>("model_name_or_path"); model && !request.tokenizer)
     warn("{}: the folder has no tokenizer, so there are no tokens to show", *model);
   if (!words.files.empty()) request.datasets = words.files;  // as they are: a file name may hold a comma
-  return request;
+  Named named{std::move(request), {}};
+  if (words.files.empty()) named.validation = config.get<std::vector<std::string>>("eval_dataset");
+  return named;
 }
 
 }  // namespace fettle::app

@@ -14,9 +14,13 @@ namespace fettle::app {
 class DataWords {
  public:
   void declare(CLI::App& command);
-  /// Opens tokenizer and template when a model is named. Files take the place of the option `dataset`.
-  /// Error(kUsage) when no data is named.
-  DatasetRequest request(const CLI::App& command) const;
+  struct Named {
+    DatasetRequest training;
+    std::vector<std::string> validation;  ///< eval_dataset of the run
+  };
+  /// Opens tokenizer and template when a model is named. Files take the place of the options `dataset` and
+  /// `eval_dataset`. Error(kUsage) when no data is named.
+  Named named(const CLI::App& command) const;
 
  private:
   std::string model_, template_;
