@@ -178,6 +178,22 @@ TEST(Stats, OverlapOfTwoSets) {
   EXPECT_THAT(stats_text(stats), HasSubstr("1 row also in the training data (50.0%)"));
 }
 
+TEST(Stats, BinsCoverWhatThereIs) {
+  test::TempDir dir;
+  std::string text;
+  for (int i = 0; i < 200; ++i)
+    text += R"({"prompt":")" + std::string(static_cast<size_t>(i == 0 ? 90000 : 500 + i % 10), 'q') +
+            R"(","completion":"a"})" + "\n";
+  test::write_text(dir / "x.jsonl", text);
+  DatasetStats stats = stats_of(request_for(dir / "x.jsonl", 100000));
+  ASSERT_GT(stats.lengths.size(), 5u);
+  EXPECT_LE(stats.lengths.size(), 40u);
+  EXPECT_LE(stats.lengths[0].from, 503);
+  EXPECT_GT(stats.lengths[0].from, 400) << "no empty bins before the shortest";
+  EXPECT_EQ(stats.lengths.back().to, 90004) << "the last one takes the longest";
+  EXPECT_EQ(stats.lengths.back().rows, 1);
+}
+
 TEST(Stats, NothingUsable) {
   StatsCollector empty(request_for("x"));
   EXPECT_TRUE(empty.stats().lengths.empty());

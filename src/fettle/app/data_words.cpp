@@ -3,6 +3,7 @@
 #include "fettle/app/config_arguments.h"
 #include "fettle/base/error.h"
 #include "fettle/base/terminal.h"
+#include "fettle/base/threads.h"
 #include "fettle/data/request.h"
 
 namespace fettle::app {
@@ -42,7 +43,7 @@ void DataWords::declare(CLI::App& command) {
       .add_option("-t,--template", template_,
                   "Chat template by name; default: the run's, else the model's own")
       ->type_name("NAME");
-  accept_config(command, {OptionGroup::kModel, OptionGroup::kData, OptionGroup::kSystem});
+  accept_config(command, {OptionGroup::kData});
 }
 
 DataWords::Named DataWords::named(const CLI::App& command) const {
@@ -52,6 +53,7 @@ DataWords::Named DataWords::named(const CLI::App& command) const {
   if (!template_.empty()) arguments.overrides.push_back({"template", template_});
   Config config = load_config(arguments);
   for (const std::string& note : config.notes()) say("note: {}", note);
+  if (std::optional<int> threads = config.get<std::optional<int>>("threads")) set_thread_count(*threads);
   using Text = std::optional<std::string>;
   if (config.get<Text>("template") && !config.get<Text>("model_name_or_path"))
     fail_usage("template {} needs the tokenizer of a model; add --model DIR", *config.get<Text>("template"));

@@ -135,12 +135,12 @@ DatasetStats StatsCollector::stats(int bins) const {
   // The few longest rows would press all others into one bin, so the width follows the 95th percentile and
   // the last bin takes the rest.
   int64_t top = std::min(stats.longest, 2 * stats.p95);
-  int64_t width = round_width(top / std::max(1, bins) + 1);
-  int64_t count = top / width + 1;
-  for (int64_t i = 0; i < count; ++i) stats.lengths.push_back({i * width, (i + 1) * width, 0});
+  int64_t width = round_width((top - stats.shortest) / std::max(1, bins) + 1);
+  int64_t first = stats.shortest / width, count = top / width + 1 - first;
+  for (int64_t i = first; i < first + count; ++i) stats.lengths.push_back({i * width, (i + 1) * width, 0});
   stats.lengths.back().to = std::max(stats.lengths.back().to, stats.longest + 1);
   for (const auto& [length, rows] : rows_of_length_)
-    stats.lengths[static_cast<size_t>(std::min(length / width, count - 1))].rows += rows;
+    stats.lengths[static_cast<size_t>(std::min(length / width - first, count - 1))].rows += rows;
   return stats;
 }
 
