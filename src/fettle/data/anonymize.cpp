@@ -78,8 +78,19 @@ bool fits(std::string_view text, size_t at, std::string_view pattern) {
   return !word(look(text, at + pattern.size()));
 }
 
+// The digits behind a decimal point are none.
 bool starts_number(std::string_view text, size_t at) {
-  return at == 0 || !word(text[at - 1]);
+  bool decimals = at > 1 && text[at - 1] == '.' && digit(text[at - 2]);
+  return at == 0 || (!word(text[at - 1]) && !decimals);
+}
+
+/// Whether a number stands before `at`, apart from a little white space: then a plus may be a sum.
+bool behind_number(std::string_view text, size_t at) {
+  for (size_t i = at; i > 0 && at - i < 4; --i) {
+    char c = text[i - 1];
+    if (c != ' ' && c != '\n' && c != '\t') return digit(c);
+  }
+  return false;
 }
 
 size_t id_number_at(std::string_view text, size_t at) {
@@ -132,6 +143,8 @@ size_t phone_at(std::string_view text, size_t at) {
         break;
       }
     }
+    bool grouped = last - at > count + 1, mobile = text.substr(at, 4) == "+861" && count == 13;
+    if (!grouped && !mobile && behind_number(text, at)) return 0;
     return count >= 8 && count <= 15 && !word(look(text, last)) ? last - at : 0;
   }
   if (!digit(c) && c != '(') return 0;
