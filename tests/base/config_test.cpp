@@ -303,7 +303,7 @@ TEST(Config, RefusedOptionsTakeTheirDefaultOnly) {
       {"deepspeed: {stage: 3}", "a map is refused"},
       {"use_dora: true", "DoRA"},
       {"max_length: 512", "cutoff_len"},
-      {"resume_from_checkpoint: true", "adapter_name_or_path"},
+      {"ignore_data_skip: true", "goes on where it was"},
       {"push_to_hub: true", "nothing leaves this machine"},
   };
   for (const auto& [text, expected] : cases) {

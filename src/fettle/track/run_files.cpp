@@ -21,9 +21,19 @@ std::string clock_text(double seconds) {
 
 }  // namespace
 
-TrainerLog::TrainerLog(const fs::path& path)
-    : path_(path), file_(std::fopen(path.c_str(), "we"), std::fclose) {
-  if (!file_) fail_resources("{}: cannot create: {}", path.string(), std::strerror(errno));
+TrainerLog::TrainerLog(const fs::path& path, uint64_t keep_bytes)
+    : path_(path), file_(std::fopen(path.c_str(), keep_bytes > 0 ? "r+e" : "we"), std::fclose) {
+  if (!file_) fail_resources("{}: cannot open: {}", path.string(), std::strerror(errno));
+  if (keep_bytes == 0) return;
+  if (fs::file_size(path) < keep_bytes)
+    fail_input("{}: {} bytes, the checkpoint knows of {}; the log was cut", path.string(),
+               fs::file_size(path), keep_bytes);
+  fs::resize_file(path, keep_bytes);
+  std::fseek(file_.get(), 0, SEEK_END);
+}
+
+uint64_t TrainerLog::bytes() const {
+  return static_cast<uint64_t>(std::ftell(file_.get()));
 }
 
 void TrainerLog::write(const TrainerLogLine& line) {

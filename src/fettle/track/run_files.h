@@ -25,7 +25,9 @@ struct TrainerLogLine {
 /// Appends lines and flushes each, so that the file can be followed while the run goes on.
 class TrainerLog {
  public:
-  explicit TrainerLog(const std::filesystem::path& path);
+  /// Keeps the first `keep_bytes` of an earlier log; Error(kBadInput) when it is shorter.
+  explicit TrainerLog(const std::filesystem::path& path, uint64_t keep_bytes = 0);
+  uint64_t bytes() const;
   void write(const TrainerLogLine& line);
   /// {"current_steps", "total_steps", "eval_loss", "epoch", "percentage"}.
   void write_evaluation(int64_t step, int64_t total_steps, double eval_loss, double epoch);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
+#include "fettle/base/failpoint.h"
 #include "fettle/base/file.h"
 #include "fettle/base/progress.h"
 #include "fettle/base/system.h"
@@ -16,6 +17,7 @@
 #include "fettle/models/saver.h"
 #include "fettle/peft/lora.h"
 #include "fettle/track/plot.h"
+#include "fettle/train/checkpoint.h"
 #include "fettle/train/memory_plan.h"
 #include "fettle/train/run_callbacks.h"
 #include "fettle/train/stop_signal.h"
@@ -98,6 +100,9 @@ class FineTuning {
     base_ = config.get<std::string>("model_name_or_path");
     output_ = config.get<std::string>("output_dir");
     stage_ = config.get<std::string>("stage");
+    resume_ = config.get<Text>("resume_from_checkpoint");
+    if (resume_ && (*resume_ == "false" || resume_->empty())) resume_.reset();
+    if (resume_ && (*resume_ == "True" || *resume_ == "yes")) resume_ = "true";
     full_ = config.get<std::string>("finetuning_type") == "full";
     compute_ = config.get<bool>("bf16") ? DType::kBF16 : DType::kF32;
     if (std::optional<int> threads = config.get<std::optional<int>>("threads")) set_thread_count(*threads);
@@ -135,6 +140,7 @@ class FineTuning {
     if (fs::exists(output_) && fs::equivalent(base_, output_, ignored))
       fail_usage("output_dir {} is the base model's own folder; name another one", output_.string());
     bool used = false;
+    if (resume_) return;
     if (fs::is_directory(output_))
       for (const fs::directory_entry& entry : fs::directory_iterator(output_)) {
         std::string name = entry.path().filename().string();
@@ -142,8 +148,11 @@ class FineTuning {
                name == "model.safetensors" || name == "trainer_log.jsonl";
       }
     if (used && !config_.get<bool>("overwrite_output_dir"))
-      fail_usage("output_dir {}: holds an earlier run; name another folder or set overwrite_output_dir=true",
-                 output_.string());
+      fail_usage(
+          "output_dir {}: holds an earlier run; go on with resume_from_checkpoint=true, name another folder, "
+          "or set "
+          "overwrite_output_dir=true",
+          output_.string());
   }
 
   void read_data(const ModelConfig& model_config) {
@@ -312,26 +321,50 @@ class FineTuning {
     std::error_code error;
     fs::create_directories(output_, error);
     if (error) fail_resources("output_dir {}: cannot create: {}", output_.string(), error.message());
-    if (config_.get<bool>("overwrite_output_dir")) remove_earlier_run();
+    RunLock lock(output_);
+    remove_leftovers(output_);
+    if (!resume_ && config_.get<bool>("overwrite_output_dir")) remove_earlier_run();
+    AdamW optimizer(cpu_backend(), trainables_, arguments_.adamw);
+    RunIdentity identity = identify_run(config_, data_, trainables_);
+    CheckpointState restored;
+    if (resume_) {
+      fs::path checkpoint = find_checkpoint(*resume_, output_);
+      restored = load_checkpoint(checkpoint, identity, optimizer);
+      // A checkpoint of another folder brings its own log along.
+      if (!fs::exists(output_ / "trainer_log.jsonl")) restored.log_bytes = 0;
+      say("Going on from {} at step {} of {}.", checkpoint.string(), restored.progress.step,
+          plan_.total_steps);
+    }
     ProgressCallback bar(plan_.total_steps);
-    FilesCallback files(output_, arguments_, plan_, config_.get<bool>("plot_loss"));
+    FilesCallback files(output_, arguments_, plan_, config_.get<bool>("plot_loss"), restored.log_history,
+                        restored.log_bytes);
+    Trainer* running = nullptr;
+    const bool only_model = config_.get<bool>("save_only_model");
     CheckpointCallback checkpoints(
-        output_, [this](const fs::path& folder) { save_weights(folder); }, files,
-        config_.get<std::optional<int64_t>>("save_total_limit").value_or(0));
+        output_,
+        [&](const fs::path& folder) {
+          save_weights(folder);
+          write_training_state(folder, {running->progress(), files.history(), files.log_bytes(), identity},
+                               only_model ? nullptr : &optimizer);
+        },
+        files, config_.get<std::optional<int64_t>>("save_total_limit").value_or(0));
     StopSignal stop;
     HostMemory::instance().reset_peaks();
-    Trainer trainer(*model_, cpu_backend(), single_process(), trainables_, data_.examples, arguments_,
+    Trainer trainer(*model_, cpu_backend(), single_process(), optimizer, data_.examples, arguments_,
                     {&bar, &files, &checkpoints});
+    running = &trainer;
     trainer.set_evaluation(eval_data_.examples);
+    trainer.set_progress(restored.progress);
     TrainSummary summary = trainer.run();
+    failpoint("final");
     save_weights(output_);
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
     say_result(summary, files);
     if (summary.stopped)
       throw Error(ExitCode::kResumable,
-                  fmt::format("stopped at step {} of {} on request; the weights so far are in {}. Go on from "
-                              "them with adapter_name_or_path={}",
-                              summary.steps, plan_.total_steps, output_.string(), output_.string()));
+                  fmt::format("stopped at step {} of {} on request; {}", summary.steps, plan_.total_steps,
+                              only_model ? "the weights so far are in " + output_.string()
+                                         : "go on with resume_from_checkpoint=true"));
   }
 
   void remove_earlier_run() const {
@@ -372,6 +405,7 @@ class FineTuning {
   DType compute_ = DType::kF32;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const ChatTemplate> chat_;
+  std::optional<std::string> resume_;
   Dataset data_, eval_data_;
   std::unique_ptr<CausalLM> model_;
   std::vector<std::unique_ptr<LoraAdapter>> adapters_;  // after the model, so destroyed before it

@@ -1,11 +1,19 @@
 #include "fettle/train/optimizer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 
 #include "fettle/base/error.h"
+#include "fettle/formats/safetensors.h"
 
 namespace fettle {
+namespace {
+
+constexpr std::array<const char*, 3> kSavedSuffixes = {"", ".exp_avg", ".exp_avg_sq"};
+
+}  // namespace
 
 bool decays(const std::string& name) {
   std::string lower = name;
@@ -51,6 +59,34 @@ void AdamW::step(double learning_rate, double grad_scale) {
 
 void AdamW::zero_grad() {
   for (Parameter* parameter : parameters_) parameter->zero_grad(backend_);
+}
+
+void AdamW::write(const std::filesystem::path& path) const {
+  std::vector<SafetensorsWriter::Declaration> tensors;
+  for (const Parameter* parameter : parameters_)
+    for (const char* suffix : kSavedSuffixes)
+      tensors.push_back({parameter->name + suffix, DType::kF32, parameter->shape});
+  SafetensorsWriter writer(path, tensors);
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    for (const Tensor& tensor : {parameters_[i]->value, states_[i].m, states_[i].v}) writer.write(tensor);
+  writer.commit();
+}
+
+void AdamW::read(const std::filesystem::path& path, int64_t steps) {
+  SafetensorsFile file(path);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    Tensor* places[] = {&parameters_[i]->value, &states_[i].m, &states_[i].v};
+    for (size_t k = 0; k < 3; ++k) {
+      std::string name = parameters_[i]->name + kSavedSuffixes[k];
+      auto found = file.tensors().find(name);
+      if (found == file.tensors().end() || found->second.dtype != DType::kF32 ||
+          found->second.shape != parameters_[i]->shape)
+        fail_input("{}: tensor {} is missing or has another shape", path.string(), name);
+      Tensor tensor = file.tensor(name);
+      std::memcpy(places[k]->data<float>(), tensor.data<float>(), tensor.nbytes());
+    }
+  }
+  steps_ = steps;
 }
 
 double AdamW::gradient_norm() const {

@@ -1,6 +1,7 @@
 // AdamW over named parameters with Trainer's two groups.
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,10 @@ class AdamW {
   /// True when every gradient is finite; else `first` names the first bad parameter.
   bool gradients_finite(std::string* first) const;
   int64_t steps() const { return steps_; }
+  /// Weights and both moments of every parameter as <name>, <name>.exp_avg, <name>.exp_avg_sq, all f32.
+  void write(const std::filesystem::path& path) const;
+  /// The way back, after `steps` updates. Error(kBadInput) when a tensor is missing or has another shape.
+  void read(const std::filesystem::path& path, int64_t steps);
   const std::vector<Parameter*>& parameters() const { return parameters_; }
 
  private:

@@ -1,12 +1,16 @@
 #include "fettle/train/run_callbacks.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
+#include "fettle/base/failpoint.h"
+#include "fettle/base/file.h"
 #include "fettle/base/terminal.h"
 #include "fettle/models/saver.h"
 #include "fettle/track/plot.h"
+#include "fettle/train/checkpoint.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
@@ -43,13 +47,25 @@ void ProgressCallback::on_train_end(const TrainSummary&) {
 }
 
 FilesCallback::FilesCallback(fs::path folder, const TrainArguments& arguments, const TrainPlan& plan,
-                             bool plot)
+                             bool plot, Json history, uint64_t log_bytes)
     : folder_(std::move(folder)),
       arguments_(arguments),
       plan_(plan),
       plot_(plot),
-      log_(folder_ / "trainer_log.jsonl"),
-      history_(Json::array()) {}
+      log_(folder_ / "trainer_log.jsonl", log_bytes),
+      history_(std::move(history)) {
+  for (const Json& entry : history_) {
+    double step = entry.value("step", 0.0);
+    if (entry.contains("loss")) {
+      steps_.push_back(step);
+      losses_.push_back(entry["loss"]);
+    }
+    if (entry.contains("eval_loss")) {
+      eval_steps_.push_back(step);
+      eval_losses_.push_back(entry["eval_loss"]);
+    }
+  }
+}
 
 void FilesCallback::on_log(const LogRecord& r) {
   Json entry = {{"epoch", rounded4(r.epoch)},
@@ -143,16 +159,39 @@ CheckpointCallback::CheckpointCallback(fs::path folder, Save save, FilesCallback
 void CheckpointCallback::on_save(const StepInfo& info) {
   fs::path target = folder_ / fmt::format("checkpoint-{}", info.step);
   std::error_code error;
+  // A folder of that name is of a run that was killed behind it, or damaged.
   if (fs::exists(target)) fs::remove_all(target, error);
-  StagedFolder staged(target);
-  save_(staged.path());
-  files_.write_state(staged.path(), info);
-  staged.commit();
-  saved_.push_back(target);
-  while (limit_ > 0 && static_cast<int64_t>(saved_.size()) > limit_) {
-    fs::remove_all(saved_.front(), error);
-    if (error) warn("{}: cannot remove the old checkpoint: {}", saved_.front().string(), error.message());
-    saved_.erase(saved_.begin());
+  failpoint("save-begin");
+  {
+    StagedFolder staged(target);
+    save_(staged.path());
+    failpoint("save-weights");
+    files_.write_state(staged.path(), info);
+    seal_checkpoint(staged.path(), info.step);
+    failpoint("save-rename");
+    staged.commit();
+  }
+  failpoint("save-latest");
+  write_file_atomically(folder_ / "latest", target.filename().string() + "\n");
+  failpoint("save-rotate");
+  rotate(info.step);
+}
+
+void CheckpointCallback::rotate(int64_t newest) {
+  if (limit_ <= 0) return;
+  std::vector<std::pair<int64_t, fs::path>> old;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_))
+    if (std::optional<int64_t> step = checkpoint_step(entry.path()); step && *step < newest)
+      old.emplace_back(*step, entry.path());
+  std::sort(old.begin(), old.end());
+  for (size_t i = 0; i + static_cast<size_t>(limit_) <= old.size(); ++i) {
+    // Renamed first, so that what is half removed is never taken for a checkpoint.
+    fs::path trash = folder_ / (".trash-" + old[i].second.filename().string());
+    std::error_code error;
+    fs::rename(old[i].second, trash, error);
+    failpoint("save-remove");
+    if (!error) fs::remove_all(trash, error);
+    if (error) warn("{}: cannot remove the old checkpoint: {}", old[i].second.string(), error.message());
   }
 }
 

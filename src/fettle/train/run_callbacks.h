@@ -27,14 +27,17 @@ class ProgressCallback final : public Callback {
 /// end.
 class FilesCallback final : public Callback {
  public:
+  /// `history` and `log_bytes`: those of the checkpoint that the run goes on from.
   FilesCallback(std::filesystem::path folder, const TrainArguments& arguments, const TrainPlan& plan,
-                bool plot);
+                bool plot, Json history, uint64_t log_bytes);
   void on_log(const LogRecord& record) override;
   void on_evaluate(const EvalRecord& record) override;
   void on_train_end(const TrainSummary& summary) override;
   /// trainer_state.json as it stands, for a checkpoint.
   void write_state(const std::filesystem::path& folder, const StepInfo& info);
   const std::vector<double>& losses() const { return losses_; }
+  const Json& history() const { return history_; }
+  uint64_t log_bytes() const { return log_.bytes(); }
   /// Of the last evaluation; NaN when there was none.
   double last_eval_loss() const { return eval_losses_.empty() ? std::nan("") : eval_losses_.back(); }
 
@@ -48,20 +51,21 @@ class FilesCallback final : public Callback {
   std::vector<double> steps_, losses_, eval_steps_, eval_losses_;
 };
 
-/// checkpoint-N folders with the weights, whole or absent; at most `limit` are kept (0: all), the oldest go
-/// first.
+/// checkpoint-N folders, whole or absent, and `latest`, which names the newest; at most `limit` are kept (0:
+/// all), the oldest go first and never before the new one is on the disk.
 class CheckpointCallback final : public Callback {
  public:
   using Save = std::function<void(const std::filesystem::path&)>;
+  /// `save` writes everything of a checkpoint but trainer_state.json and the manifest.
   CheckpointCallback(std::filesystem::path folder, Save save, FilesCallback& files, int64_t limit);
   void on_save(const StepInfo& info) override;
 
  private:
+  void rotate(int64_t newest);
   std::filesystem::path folder_;
   Save save_;
   FilesCallback& files_;
   int64_t limit_;
-  std::vector<std::filesystem::path> saved_;
 };
 
 }  // namespace fettle

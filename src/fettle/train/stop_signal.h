@@ -1,4 +1,5 @@
-// SIGINT and SIGTERM ask a run to stop after the step in hand; a second SIGINT ends the program at once.
+// SIGINT and SIGTERM ask a run to stop after the step in hand, SIGUSR1 to save and go on; a second SIGINT
+// ends the program at once.
 #pragma once
 
 namespace fettle {
@@ -11,6 +12,8 @@ class StopSignal {
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
   static bool requested();
+  /// True once for every time that saving was asked for.
+  static bool take_save_request();
 };
 
 }  // namespace fettle

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "fettle/base/error.h"
+#include "fettle/base/failpoint.h"
 #include "fettle/base/random.h"
 #include "fettle/data/packing.h"
 #include "fettle/train/stop_signal.h"
@@ -55,9 +56,9 @@ TrainPlan plan_training(const TrainArguments& a, int64_t examples) {
   return plan;
 }
 
-Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator,
-                 std::vector<Parameter*> parameters, std::span<const Example> examples,
-                 TrainArguments arguments, std::vector<Callback*> callbacks)
+Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator, AdamW& optimizer,
+                 std::span<const Example> examples, TrainArguments arguments,
+                 std::vector<Callback*> callbacks)
     : model_(model),
       backend_(backend),
       communicator_(communicator),
@@ -65,7 +66,7 @@ Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator,
       arguments_(std::move(arguments)),
       plan_(plan_training(arguments_, static_cast<int64_t>(examples.size()))),
       callbacks_(std::move(callbacks)),
-      optimizer_(backend, std::move(parameters), arguments_.adamw),
+      optimizer_(optimizer),
       schedule_(make_schedule(schedule_spec(arguments_, plan_))),
       head_trainable_(model.head_trainable()) {}
 
@@ -83,14 +84,14 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
   optimizer_.zero_grad();
   double loss = 0;
   for (PackedBatch& batch : batches) {
-    tokens_ += static_cast<int64_t>(batch.ids.size());
+    progress_.tokens += static_cast<int64_t>(batch.ids.size());
     Tape tape;
     Context context{.backend = &backend_,
                     .tape = &tape,
                     .compute = arguments_.compute,
                     .training = true,
                     .seed = arguments_.seed,
-                    .step = static_cast<uint64_t>(micro_step_++)};
+                    .step = static_cast<uint64_t>(progress_.micro_step++)};
     // A batch without a label adds nothing; its mask is kept out of 0/0 by leaving it out.
     if (batch.label_tokens() == 0) continue;
     ModelInput input = model_input(batch);
@@ -148,29 +149,43 @@ void Trainer::check_finite(double loss, double norm, std::span<const int64_t> ro
       fmt::format(
           "training diverged at step {}: {}; rows {}{} of the data; the weights are those before the step. "
           "Lower learning_rate (now {}), or set max_grad_norm",
-          step_ + 1, what, fmt::join(shown, ", "), shown.size() < rows.size() ? ", …" : "",
+          progress_.step + 1, what, fmt::join(shown, ", "), shown.size() < rows.size() ? ", …" : "",
           arguments_.learning_rate));
+}
+
+// Epochs done after so many steps, counted in micro-batches as Trainer does.
+double Trainer::epoch_after(int64_t step) const {
+  if (step == 0) return 0;
+  int64_t epoch = (step - 1) / plan_.updates_per_epoch, update = (step - 1) % plan_.updates_per_epoch;
+  int64_t micro_done =
+      std::min((update + 1) * arguments_.gradient_accumulation_steps, plan_.micro_batches_per_epoch);
+  return static_cast<double>(epoch) +
+         static_cast<double>(micro_done) / static_cast<double>(plan_.micro_batches_per_epoch);
 }
 
 TrainSummary Trainer::run() {
   using Clock = std::chrono::steady_clock;
   Clock::time_point start = Clock::now();
-  auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
-  double window_loss = 0, total_loss = 0, window_start = 0;
-  int64_t window_steps = 0, window_tokens = 0;
+  TrainerProgress& p = progress_;
+  const double before = p.elapsed_seconds;  // of the runs that this one goes on from
+  auto elapsed = [&] { return before + std::chrono::duration<double>(Clock::now() - start).count(); };
+  double window_start = before;
   TrainSummary summary;
   int64_t rows_per_step = arguments_.per_device_train_batch_size * arguments_.gradient_accumulation_steps;
-  StepInfo info{.total_steps = plan_.total_steps};
-  int64_t last_saved = 0;
+  StepInfo info{.step = p.step, .total_steps = plan_.total_steps, .epoch = epoch_after(p.step)};
+  int64_t last_saved = p.step;
+  const int64_t first_epoch = p.step / plan_.updates_per_epoch;
 
-  for (int64_t epoch = 0; epoch < plan_.epochs && step_ < plan_.total_steps && !summary.stopped; ++epoch) {
+  for (int64_t epoch = first_epoch; epoch < plan_.epochs && p.step < plan_.total_steps && !summary.stopped;
+       ++epoch) {
     std::vector<int64_t> order(examples_.size());
     std::iota(order.begin(), order.end(), 0);
     if (arguments_.shuffle)
       order =
           random_permutation(static_cast<int64_t>(order.size()),
                              {arguments_.data_seed, RandomUse::kDataOrder, 0, static_cast<uint64_t>(epoch)});
-    for (int64_t update = 0; update < plan_.updates_per_epoch && step_ < plan_.total_steps; ++update) {
+    for (int64_t update = p.step % plan_.updates_per_epoch;
+         update < plan_.updates_per_epoch && p.step < plan_.total_steps; ++update) {
       int64_t begin = update * rows_per_step, end = std::min(begin + rows_per_step, plan_.examples);
       std::span<const int64_t> rows(order.data() + begin, static_cast<size_t>(end - begin));
       double loss = accumulate_step(rows);
@@ -178,46 +193,44 @@ TrainSummary Trainer::run() {
       check_finite(loss, norm, rows);
       double clip =
           arguments_.max_grad_norm > 0 ? std::min(1.0, arguments_.max_grad_norm / (norm + 1e-6)) : 1.0;
-      double rate = arguments_.learning_rate * schedule_(step_);
+      double rate = arguments_.learning_rate * schedule_(p.step);
       optimizer_.step(rate, clip);
-      ++step_;
-      summary.samples += end - begin;
-      window_loss += loss;
-      total_loss += loss;
-      ++window_steps;
+      ++p.step;
+      failpoint("step");
+      p.samples += end - begin;
+      p.window_loss += loss;
+      p.total_loss += loss;
+      ++p.window_steps;
 
-      int64_t micro_done =
-          std::min((update + 1) * arguments_.gradient_accumulation_steps, plan_.micro_batches_per_epoch);
-      bool last = step_ == plan_.total_steps, epoch_ends = update + 1 == plan_.updates_per_epoch;
-      info.step = step_;
-      info.epoch = static_cast<double>(epoch) +
-                   static_cast<double>(micro_done) / static_cast<double>(plan_.micro_batches_per_epoch);
+      bool last = p.step == plan_.total_steps, epoch_ends = update + 1 == plan_.updates_per_epoch;
+      info.step = p.step;
+      info.epoch = epoch_after(p.step);
       info.loss = loss;
       info.learning_rate = rate;
-      info.tokens = tokens_;
-      info.elapsed_seconds = elapsed();
+      info.tokens = p.tokens;
+      info.elapsed_seconds = p.elapsed_seconds = elapsed();
       for (Callback* callback : callbacks_) callback->on_step_end(info);
-      if (step_ % arguments_.logging_steps == 0 || (arguments_.logging_first_step && step_ == 1)) {
+      if (p.step % arguments_.logging_steps == 0 || (arguments_.logging_first_step && p.step == 1)) {
         double seconds = info.elapsed_seconds - window_start;
         LogRecord record{
-            .step = step_,
+            .step = p.step,
             .total_steps = plan_.total_steps,
             .epoch = info.epoch,
-            .loss = window_loss / static_cast<double>(window_steps),
+            .loss = p.window_loss / static_cast<double>(p.window_steps),
             .grad_norm = std::nullopt,
             .learning_rate = rate,
             .elapsed_seconds = info.elapsed_seconds,
-            .tokens = tokens_,
-            .tokens_per_second = static_cast<double>(tokens_ - window_tokens) / std::max(seconds, 1e-9)};
+            .tokens = p.tokens,
+            .tokens_per_second = static_cast<double>(p.tokens - p.window_tokens) / std::max(seconds, 1e-9)};
         if (arguments_.max_grad_norm > 0) record.grad_norm = norm;
         for (Callback* callback : callbacks_) callback->on_log(record);
-        window_loss = 0;
-        window_steps = 0;
-        window_tokens = tokens_;
+        p.window_loss = 0;
+        p.window_steps = 0;
+        p.window_tokens = p.tokens;
         window_start = info.elapsed_seconds;
       }
       using When = TrainArguments::When;
-      bool evaluates = (arguments_.eval_strategy == When::kSteps && step_ % arguments_.eval_steps == 0) ||
+      bool evaluates = (arguments_.eval_strategy == When::kSteps && p.step % arguments_.eval_steps == 0) ||
                        (arguments_.eval_strategy == When::kEpoch && (epoch_ends || last));
       // The last evaluation also stands in eval_results.json.
       if (evaluates || (last && arguments_.eval_strategy != When::kNo)) {
@@ -226,21 +239,22 @@ TrainSummary Trainer::run() {
       }
       summary.stopped = StopSignal::requested() && !last;
       bool save =
-          (arguments_.save_strategy == When::kSteps && (step_ % arguments_.save_steps == 0 || last)) ||
-          (arguments_.save_strategy == When::kEpoch && (epoch_ends || last)) || summary.stopped;
-      if (save && last_saved != step_) {
+          (arguments_.save_strategy == When::kSteps && (p.step % arguments_.save_steps == 0 || last)) ||
+          (arguments_.save_strategy == When::kEpoch && (epoch_ends || last)) || summary.stopped ||
+          StopSignal::take_save_request();
+      if (save && last_saved != p.step) {
         for (Callback* callback : callbacks_) callback->on_save(info);
-        last_saved = step_;
+        last_saved = p.step;
       }
       if (summary.stopped) break;
     }
   }
-  summary.steps = step_;
+  summary.steps = p.step;
   summary.epoch = info.epoch;
-  summary.train_loss = step_ > 0 ? total_loss / static_cast<double>(step_) : 0;
+  summary.train_loss = p.step > 0 ? p.total_loss / static_cast<double>(p.step) : 0;
   summary.runtime_seconds = elapsed();
-  summary.tokens = tokens_;
-  summary.total_flos = total_flos(model_, tokens_);
+  summary.tokens = p.tokens;
+  summary.total_flos = total_flos(model_, p.tokens);
   for (Callback* callback : callbacks_) callback->on_train_end(summary);
   return summary;
 }

@@ -54,11 +54,20 @@ struct TrainPlan {
 };
 TrainPlan plan_training(const TrainArguments& arguments, int64_t examples);
 
+/// Where a run stands between two steps: all that the loop itself remembers.
+struct TrainerProgress {
+  int64_t step = 0, micro_step = 0, tokens = 0, samples = 0;
+  double total_loss = 0;
+  double window_loss = 0;  ///< since the last logging event
+  int64_t window_steps = 0, window_tokens = 0;
+  double elapsed_seconds = 0;
+};
+
 class Trainer {
  public:
-  /// `parameters`: everything trainable, f32. Callbacks are called in the order given and outlive the
+  /// `optimizer`: over everything trainable, f32. Callbacks are called in the order given and outlive the
   /// trainer.
-  Trainer(CausalLM& model, Backend& backend, Communicator& communicator, std::vector<Parameter*> parameters,
+  Trainer(CausalLM& model, Backend& backend, Communicator& communicator, AdamW& optimizer,
           std::span<const Example> examples, TrainArguments arguments, std::vector<Callback*> callbacks);
   /// Runs to the end or until StopSignal asks to stop. Loss or gradients that are not finite end the run
   /// before the optimizer step with Error(kDiverged) naming step and rows; the weights are those before the
@@ -67,9 +76,13 @@ class Trainer {
   /// What the model loses on these examples as it stands, for eval_strategy; they outlive the trainer.
   void set_evaluation(std::span<const Example> examples) { eval_examples_ = examples; }
   const TrainPlan& plan() const { return plan_; }
+  const TrainerProgress& progress() const { return progress_; }
+  /// Goes on from there at run(); weights and optimizer are restored by their owner.
+  void set_progress(const TrainerProgress& progress) { progress_ = progress; }
 
  private:
   EvalRecord evaluate(const StepInfo& info);
+  double epoch_after(int64_t step) const;
   double accumulate_step(std::span<const int64_t> rows);
   void check_finite(double loss, double norm, std::span<const int64_t> rows) const;
   CausalLM& model_;
@@ -79,10 +92,10 @@ class Trainer {
   TrainArguments arguments_;
   TrainPlan plan_;
   std::vector<Callback*> callbacks_;
-  AdamW optimizer_;
+  AdamW& optimizer_;
   Schedule schedule_;
   bool head_trainable_;
-  int64_t step_ = 0, micro_step_ = 0, tokens_ = 0;
+  TrainerProgress progress_;
 };
 
 }  // namespace fettle

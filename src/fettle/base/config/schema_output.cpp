@@ -112,7 +112,7 @@ Options saving_options() {
       {.name = "save_only_model",
        .type = kBool,
        .fallback = "false",
-       .help = "Leave the optimizer out of checkpoints"},
+       .help = "Leave the optimizer out of checkpoints, which then cannot be resumed"},
       refused("save_safetensors", kBool, "true", "Write safetensors (old HF)",
               "weights are always written as safetensors; pickles are never written"),
       no_effect("save_on_each_node", kBool, "false", "Every node saves (HF)", "there is one process"),

@@ -1,0 +1,297 @@
+#include "fettle/train/checkpoint.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "fettle/base/error.h"
+#include "fettle/base/failpoint.h"
+#include "fettle/base/file.h"
+#include "fettle/base/terminal.h"
+#include "fettle/formats/safetensors.h"
+
+namespace fettle {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int kFormatVersion = 1;
+constexpr const char* kStateFile = "training_state.json";
+constexpr const char* kOptimizerFile = "optimizer.safetensors";
+constexpr const char* kManifest = "manifest.json";
+
+std::string hex(XXH128_hash_t hash) {
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+class Hash {
+ public:
+  Hash() : state_(XXH3_createState()) { XXH3_128bits_reset(state_); }
+  ~Hash() { XXH3_freeState(state_); }
+  Hash(const Hash&) = delete;
+  Hash& operator=(const Hash&) = delete;
+  void add(const void* data, size_t bytes) { XXH3_128bits_update(state_, data, bytes); }
+  void add_count(uint64_t count) { add(&count, sizeof count); }
+  std::string text() const { return hex(XXH3_128bits_digest(state_)); }
+
+ private:
+  XXH3_state_t* state_;
+};
+
+std::string file_hash(const fs::path& path) {
+  if (fs::file_size(path) == 0) return hex(XXH3_128bits("", 0));
+  MappedFile file(path);
+  return hex(XXH3_128bits(file.bytes().data(), file.size()));
+}
+
+void sync(const fs::path& path) {
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || ::fsync(fd) != 0) {
+    std::string why = std::strerror(errno);
+    if (fd >= 0) ::close(fd);
+    fail_resources("{}: cannot bring it to the disk: {}", path.string(), why);
+  }
+  ::close(fd);
+}
+
+// Options that may change between a checkpoint and the run that goes on from it: where things go, what is
+// shown and how often, how many threads work. How long to train may change too, though the schedule then has
+// another end.
+bool may_change(std::string_view name) {
+  static constexpr std::string_view kFree[] = {"output_dir",
+                                               "overwrite_output_dir",
+                                               "resume_from_checkpoint",
+                                               "logging_steps",
+                                               "logging_strategy",
+                                               "logging_first_step",
+                                               "plot_loss",
+                                               "run_name",
+                                               "report_to",
+                                               "save_steps",
+                                               "save_strategy",
+                                               "save_total_limit",
+                                               "save_only_model",
+                                               "threads",
+                                               "num_train_epochs",
+                                               "max_steps",
+                                               "val_size",
+                                               "eval_dataset",
+                                               "eval_strategy",
+                                               "eval_steps",
+                                               "per_device_eval_batch_size",
+                                               "dataset_dir",
+                                               "model_name_or_path",
+                                               "gradient_checkpointing"};
+  // val_size decides which rows are trained, but then the data differ, which is told by their own hash.
+  return std::find(std::begin(kFree), std::end(kFree), name) != std::end(kFree);
+}
+
+Json progress_json(const TrainerProgress& p) {
+  return {{"step", p.step},
+          {"micro_step", p.micro_step},
+          {"tokens", p.tokens},
+          {"samples", p.samples},
+          {"total_loss", p.total_loss},
+          {"window_loss", p.window_loss},
+          {"window_steps", p.window_steps},
+          {"window_tokens", p.window_tokens},
+          {"elapsed_seconds", p.elapsed_seconds}};
+}
+
+TrainerProgress read_progress(const Json& json) {
+  return {.step = json.at("step"),
+          .micro_step = json.at("micro_step"),
+          .tokens = json.at("tokens"),
+          .samples = json.at("samples"),
+          .total_loss = json.at("total_loss"),
+          .window_loss = json.at("window_loss"),
+          .window_steps = json.at("window_steps"),
+          .window_tokens = json.at("window_tokens"),
+          .elapsed_seconds = json.at("elapsed_seconds")};
+}
+
+}  // namespace
+
+std::optional<int64_t> checkpoint_step(const fs::path& folder) {
+  std::string name = folder.filename().string();
+  constexpr std::string_view kPrefix = "checkpoint-";
+  if (!name.starts_with(kPrefix) || name.size() > kPrefix.size() + 18) return std::nullopt;
+  std::string digits = name.substr(kPrefix.size());
+  if (digits.empty() || digits.find_first_not_of("0123456789") != digits.npos) return std::nullopt;
+  return std::stoll(digits);
+}
+
+RunIdentity identify_run(const Config& config, const Dataset& data,
+                         const std::vector<Parameter*>& trainables) {
+  RunIdentity identity;
+  identity.options = Json::object();
+  for (const Option& option : all_options())
+    if (option.status == OptionStatus::kSupported && !may_change(option.name))
+      identity.options[std::string(option.name)] = config.value_text(option.name);
+  Hash rows;
+  for (const Example& example : data.examples) {
+    rows.add_count(example.ids.size());
+    rows.add(example.ids.data(), example.ids.size() * sizeof(int32_t));
+    rows.add(example.labels.data(), example.labels.size() * sizeof(int32_t));
+    rows.add(example.lengths.data(), example.lengths.size() * sizeof(int32_t));
+  }
+  identity.data = rows.text();
+  Hash shapes;
+  for (const Parameter* parameter : trainables) {
+    shapes.add(parameter->name.data(), parameter->name.size() + 1);
+    for (int64_t size : parameter->shape) shapes.add_count(static_cast<uint64_t>(size));
+  }
+  identity.parameters = shapes.text();
+  return identity;
+}
+
+void write_training_state(const fs::path& folder, const CheckpointState& state, const AdamW* optimizer) {
+  Json json = {{"format_version", kFormatVersion},        {"progress", progress_json(state.progress)},
+               {"log_history", state.log_history},        {"log_bytes", state.log_bytes},
+               {"options", state.identity.options},       {"data", state.identity.data},
+               {"parameters", state.identity.parameters}, {"resumable", optimizer != nullptr}};
+  write_file_atomically(folder / kStateFile, json.dump(1) + "\n");
+  if (!optimizer) return;
+  failpoint("save-optimizer");
+  optimizer->write(folder / kOptimizerFile);
+}
+
+void seal_checkpoint(const fs::path& folder, int64_t step) {
+  Json files = Json::object();
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    sync(entry.path());
+    files[entry.path().filename().string()] = {{"bytes", entry.file_size()},
+                                               {"xxh3_128", file_hash(entry.path())}};
+  }
+  failpoint("save-manifest");
+  Json manifest = {{"format_version", kFormatVersion}, {"step", step}, {"files", files}};
+  write_file_atomically(folder / kManifest, manifest.dump(1) + "\n");
+  sync(folder);
+}
+
+std::string checkpoint_problem(const fs::path& folder) {
+  if (!fs::exists(folder / kManifest)) return "no manifest.json: not written by this program, or not whole";
+  try {
+    Json manifest = read_json(folder / kManifest);
+    if (manifest.at("format_version") != kFormatVersion)
+      return fmt::format("format version {}, this program knows {}", manifest["format_version"].dump(),
+                         kFormatVersion);
+    for (const auto& [name, file] : manifest.at("files").items()) {
+      if (!is_contained_path(name)) return "manifest.json names files outside of the folder";
+      fs::path path = folder / name;
+      if (!fs::is_regular_file(path)) return name + " is missing";
+      uint64_t bytes = file.at("bytes").get<uint64_t>();
+      if (fs::file_size(path) != bytes)
+        return fmt::format("{} has {} bytes, expected {}", name, fs::file_size(path), bytes);
+      if (file_hash(path) != file.at("xxh3_128").get<std::string>())
+        return name + ": its content has changed";
+    }
+    for (const char* name : {kStateFile, kOptimizerFile})
+      if (!manifest["files"].contains(name))
+        return std::string(name) + " is missing: it was saved with save_only_model";
+  } catch (const nlohmann::json::exception&) {
+    return "manifest.json is damaged";
+  } catch (const Error& error) {
+    return error.what();
+  } catch (const fs::filesystem_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+fs::path find_checkpoint(const std::string& wanted, const fs::path& output_dir) {
+  if (wanted != "true" && wanted != "latest") {
+    fs::path folder = wanted;
+    if (!fs::is_directory(folder)) fail_usage("resume_from_checkpoint {}: no such folder", wanted);
+    std::string problem = checkpoint_problem(folder);
+    if (problem.empty()) return folder;
+    if (fs::exists(folder / "adapter_config.json") && !fs::exists(folder / kManifest))
+      fail_input(
+          "resume_from_checkpoint {}: a checkpoint of another program; its optimizer, random state and place "
+          "in the "
+          "data cannot be restored. To train on from its weights: adapter_name_or_path={}",
+          wanted, wanted);
+    fail_input("resume_from_checkpoint {}: {}", wanted, problem);
+  }
+  std::vector<std::pair<int64_t, fs::path>> candidates;
+  if (fs::is_directory(output_dir))
+    for (const fs::directory_entry& entry : fs::directory_iterator(output_dir))
+      if (std::optional<int64_t> step = checkpoint_step(entry.path()); step && entry.is_directory())
+        candidates.emplace_back(*step, entry.path());
+  std::sort(candidates.rbegin(), candidates.rend());
+  for (const auto& [step, folder] : candidates) {
+    std::string problem = checkpoint_problem(folder);
+    if (problem.empty()) return folder;
+    warn("skipped {}: {}", folder.filename().string(), problem);
+  }
+  fail_input(
+      "{}: no valid checkpoint to resume from; to begin anew leave resume_from_checkpoint out and set "
+      "overwrite_output_dir=true",
+      output_dir.string());
+}
+
+CheckpointState load_checkpoint(const fs::path& folder, const RunIdentity& identity, AdamW& optimizer) {
+  std::string origin = (folder / kStateFile).string();
+  CheckpointState state;
+  try {
+    Json json = read_json(folder / kStateFile);
+    for (const auto& [name, value] : json.at("options").items())
+      if (identity.options.contains(name) && identity.options[name] != value)
+        fail_usage("{}: the checkpoint was made with {}: {}, the run says {}; go on with the same options",
+                   origin, name, value.get<std::string>(), identity.options[name].get<std::string>());
+    if (json.at("parameters") != identity.parameters)
+      fail_usage("{}: the checkpoint trains other weights than this run", origin);
+    if (json.at("data") != identity.data)
+      fail_usage(
+          "{}: the data differ from those of the checkpoint (rows, template or tokenizer have changed)",
+          origin);
+    state.progress = read_progress(json.at("progress"));
+    state.log_history = json.at("log_history");
+    state.log_bytes = json.at("log_bytes");
+  } catch (const nlohmann::json::exception& error) {
+    fail_input("{}: {}", origin, error.what());
+  }
+  state.identity = identity;
+  optimizer.read(folder / kOptimizerFile, state.progress.step);
+  return state;
+}
+
+RunLock::RunLock(const fs::path& output_dir) {
+  fs::path path = output_dir / ".lock";
+  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail_resources("{}: cannot create: {}", path.string(), std::strerror(errno));
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    char holder[32] = {};
+    ssize_t length = ::pread(fd_, holder, sizeof holder - 1, 0);
+    ::close(fd_);
+    fail_resources("output_dir {}: process {} is training there; wait for it or name another folder",
+                   output_dir.string(),
+                   length > 0 ? std::string(holder, static_cast<size_t>(length)) : "another");
+  }
+  std::string own = std::to_string(::getpid());
+  if (::ftruncate(fd_, 0) != 0 || ::pwrite(fd_, own.data(), own.size(), 0) < 0) {
+    // The number is only for the message of a second run.
+  }
+}
+
+RunLock::~RunLock() {
+  ::close(fd_);
+}
+
+void remove_leftovers(const fs::path& output_dir) {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(output_dir)) {
+    std::string name = entry.path().filename().string();
+    if (entry.is_directory() &&
+        ((name.starts_with("checkpoint-") && name.ends_with(".tmp")) || name.starts_with(".trash-")))
+      fs::remove_all(entry.path(), ignored);
+  }
+}
+
+}  // namespace fettle
