@@ -117,6 +117,17 @@ TEST(Inspect, BrokenRowsAreHandedOut) {
   EXPECT_THAT(stats_json(stats)["unusable"]["rows"], 2);
 }
 
+TEST(Inspect, AFirstLineThatIsBroken) {
+  test::TempDir dir;
+  test::write_text(dir / "x.jsonl", "{\"prompt\":\"q\",\n{\"prompt\":\"q\",\"completion\":\"a\"}\n");
+  DatasetStats stats = stats_of(request_for(dir / "x.jsonl"));
+  EXPECT_EQ(stats.usable, 1);
+  EXPECT_THAT(stats.unusable.first, testing::ElementsAre((dir / "x.jsonl").string() + ":1"));
+  // One record over several lines is still one.
+  test::write_text(dir / "y.jsonl", "{\"prompt\":\"q\",\n\"completion\":\"a\"}\n");
+  EXPECT_EQ(stats_of(request_for(dir / "y.jsonl")).usable, 1);
+}
+
 TEST(Stats, Counts) {
   test::TempDir dir;
   std::string text;

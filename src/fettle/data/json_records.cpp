@@ -101,7 +101,11 @@ class JsonRecords {
     std::string line;
     for (size_t at = at_; at < piece_.size() && piece_[at] != '\n'; ++at) line += piece_[at];
     // A first record beyond one piece is taken for a line.
-    return at_ + line.size() == piece_.size() || OrderedJson::accept(line) || !ends_open(line);
+    if (at_ + line.size() == piece_.size() || OrderedJson::accept(line) || !ends_open(line)) return true;
+    // JSON lines whose first one is damaged: the next is a record of its own.
+    size_t next = at_ + line.size() + 1, end = std::min(piece_.find('\n', next), piece_.size());
+    std::string_view second = piece_.substr(std::min(next, piece_.size()), end - std::min(next, end));
+    return origin_.find(".jsonl") != origin_.npos && second.starts_with('{') && OrderedJson::accept(second);
   }
 
   // Whether a bracket is still open at the end of a line.
