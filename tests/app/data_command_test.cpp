@@ -70,6 +70,22 @@ TEST(DataPreview, ColoursOnATerminal) {
   EXPECT_THAT(result.out, Not(HasSubstr("⟦")));
 }
 
+TEST(DataHelp, NamesTheWords) {
+  for (const char* command : {"preview", "stats"}) {
+    ProcessResult help = run_fettle({"data", command, "--help"});
+    EXPECT_EQ(help.code, 0);
+    EXPECT_THAT(help.out,
+                HasSubstr(std::string("Usage: fettle data ") + command + " [flags] [run.yaml | FILE …]"));
+    EXPECT_THAT(help.out, HasSubstr("--cutoff_len N"));
+  }
+  EXPECT_THAT(run_fettle({"data", "--help"}).out, HasSubstr("anonymize"));
+  EXPECT_THAT(run_fettle({"data", "convert", "--help"}).out,
+              HasSubstr("Usage: fettle data convert [flags] IN OUT"));
+  EXPECT_THAT(run_fettle({"completion", "bash"}).out, HasSubstr("preview stats convert anonymize"));
+  ProcessResult near = run_fettle({"data", "stat"});
+  EXPECT_THAT(near.err, HasSubstr("did you mean `fettle data stats`?"));
+}
+
 TEST(DataPreview, Errors) {
   EXPECT_EQ(run_fettle({"data"}).code, 2);
   EXPECT_THAT(run_fettle({"data", "preview"}).err, HasSubstr("name a data file, or a run.yaml"));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "fettle/base/terminal.h"
 
@@ -72,6 +73,23 @@ void accept_config(CLI::App& command, std::vector<OptionGroup> groups) {
           },
           "Print this help with every option")
       ->group("Options");
+}
+
+namespace {
+// CLI::App has no place for a usage line of one's own.
+std::map<const CLI::App*, std::string>& own_usage_words() {
+  static std::map<const CLI::App*, std::string> words;
+  return words;
+}
+}  // namespace
+
+std::string usage_words(const CLI::App& command) {
+  auto found = own_usage_words().find(&command);
+  return found == own_usage_words().end() ? "[run.yaml] [key=value …]" : found->second;
+}
+
+void set_usage_words(const CLI::App& command, const std::string& words) {
+  own_usage_words()[&command] = words;
 }
 
 bool accepts_config(const CLI::App& command) {

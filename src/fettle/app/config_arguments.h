@@ -11,6 +11,9 @@ namespace fettle::app {
 /// `groups`;
 /// --help-all lists all supported ones.
 void accept_config(CLI::App& command, std::vector<OptionGroup> groups);
+/// The words that such a command takes, for its usage line; "[run.yaml] [key=value …]" unless set.
+std::string usage_words(const CLI::App& command);
+void set_usage_words(const CLI::App& command, const std::string& words);
 /// Whether accept_config() was called for it.
 bool accepts_config(const CLI::App& command);
 

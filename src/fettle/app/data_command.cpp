@@ -178,8 +178,8 @@ void stats(const StatsFlags& flags, const CLI::App& command) {
 
 void add_preview(CLI::App& data) {
   auto flags = std::make_shared<PreviewFlags>();
-  CLI::App& command = add_command(
-      data, "preview", "Show rows as they are trained. Data: [FILE …], or the data sets of run.yaml");
+  CLI::App& command =
+      add_command(data, "preview", "Show rows as they are trained: text, tokens, learned parts, cuts");
   flags->words.declare(command);
   command.add_option("--row", flags->row, "Number of the first row shown, from 1")->type_name("N");
   command.add_option("--rows", flags->rows, "How many rows")->type_name("N");
@@ -194,7 +194,7 @@ void add_preview(CLI::App& data) {
 void add_stats(CLI::App& data) {
   auto flags = std::make_shared<StatsFlags>();
   CLI::App& command = add_command(
-      data, "stats", "Count lengths, cuts, repeated and broken rows. Data: [FILE …], or those of run.yaml");
+      data, "stats", "Count lengths, learned tokens, cuts, repeated and broken rows, personal data");
   flags->words.declare(command);
   command
       .add_option(

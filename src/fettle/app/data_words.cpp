@@ -44,6 +44,7 @@ void DataWords::declare(CLI::App& command) {
                   "Chat template by name; default: the run's, else the model's own")
       ->type_name("NAME");
   accept_config(command, {OptionGroup::kData});
+  set_usage_words(command, "[run.yaml | FILE …] [key=value …]");
 }
 
 DataWords::Named DataWords::named(const CLI::App& command) const {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "fettle/app/config_arguments.h"
 #include "fettle/base/terminal.h"
 
 namespace fettle::app {
@@ -48,7 +49,7 @@ std::string HelpFormatter::make_usage(const CLI::App* app, std::string name) con
     const std::string positional = option->get_name(true);
     words += option->get_required() ? " " + positional : " [" + positional + "]";
   }
-  if (app->get_allow_extras()) words += " [run.yaml] [key=value …]";
+  if (app->get_allow_extras()) words += " " + usage_words(*app);
   return fmt::format("\nUsage: {}\n", words);
 }
 
