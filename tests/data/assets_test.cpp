@@ -5,6 +5,8 @@
 #include "fakes.h"
 #include "fettle/base/error.h"
 #include "fettle/data/dataset.h"
+#include "fettle/data/forms/fields.h"
+#include "fettle/data/reader.h"
 #include "support.h"
 
 namespace fettle {
@@ -37,6 +39,7 @@ TEST(Assets, EveryRowIsUsed) {
                                      {"emollm/self_cognition_EmoLLM.json", 85},
                                      {"emollm/ruozhiba_format_emo.jsonl", 240},
                                      {"medical/medical_o1_sft_en_sample.json", 132},
+                                     {"medical/huatuo_o1_demo_en_allkeys.json", 132},
                                      {"medical/medical_o1_style_zh_sample.json", 324},
                                      {"medical/sft_r1_val_zh_raw.jsonl", 324},
                                      {"reasoning/gsm8k_deepseek_r1.jsonl", 189}}) {
@@ -61,6 +64,36 @@ TEST(Assets, WhatIsForOtherStages) {
        {"dpo_en_demo", "mllm_demo", "sentiment_zh/dev.tsv", "ner_zh_resume/dev.json",
         "qa_en/squad_sample.json", "translation/wmt16_en_ro_sample.json", "summarization/xsum_sample.json"})
     EXPECT_THROW(load(name), Error) << name;
+}
+
+// Answers that KTO data mark as bad are left out, for that reason and no other.
+TEST(Assets, BadAnswersAreLeftOut) {
+  FETTLE_REQUIRE_ASSETS();
+  for (const char* name : {"kto_en_demo", "llamafactory/kto_en_demo.json"}) {
+    Dataset data = load(name);
+    EXPECT_EQ(data.examples.size(), 102u) << name;
+    EXPECT_EQ(data.dropped, 98) << name;
+    for (const DroppedRow& row : data.dropped_rows)
+      EXPECT_THAT(row.reason, testing::HasSubstr("marked as a bad one")) << row.origin;
+  }
+}
+
+// Both answers of every pair are read, in each layout; training on them is refused.
+TEST(Assets, PreferencePairs) {
+  FETTLE_REQUIRE_ASSETS();
+  for (const auto& [name, rows] : std::map<std::string, size_t>{
+           {"dpo_en_demo.json", 200}, {"dpo_zh_demo.json", 200}, {"v1_dpo_demo.jsonl", 7}}) {
+    DatasetEntry entry = find_dataset(test::assets_dir() / "data" / "llamafactory", name);
+    std::vector<Record> records = read_records(entry.path);
+    EXPECT_EQ(records.size(), rows) << name;
+    for (const Record& record : records) {
+      ASSERT_EQ(detect_form(entry, record), Form::kPreference) << record.origin;
+      EXPECT_NE(from_preference(entry, record.value, true).messages.back().content,
+                from_preference(entry, record.value, false).messages.back().content)
+          << record.origin;
+    }
+    EXPECT_THROW(load("llamafactory/" + name), Error) << name;
+  }
 }
 
 TEST(Assets, PlaceholdersAreNoted) {
