@@ -111,6 +111,26 @@ TEST(Dataset, Truncation) {
   EXPECT_THAT(data.notes, ElementsAre(HasSubstr("1 of 1 rows cut at cutoff_len 20")));
 }
 
+TEST(Dataset, OneEndIsKept) {
+  auto with = [](Truncation truncation) {
+    return [=](DatasetRequest& r) {
+      r.cutoff_len = 8;
+      r.truncation = truncation;
+    };
+  };
+  std::string pair = row("abcde", "fghij");
+  Dataset start = load(pair, with(Truncation::kStart)), end = load(pair, with(Truncation::kEnd));
+  EXPECT_EQ(text_of(start.examples[0]), "abcde>fg");
+  EXPECT_EQ(learned(start.examples[0]), "fg");
+  EXPECT_EQ(text_of(end.examples[0]), "e>fghij</s>");
+  EXPECT_EQ(learned(end.examples[0]), "fghij</s>");
+  EXPECT_EQ(start.truncated + end.truncated, 2);
+  EXPECT_EQ(load(R"({"input_ids":[1,2,3,4,5,6,7,8,9,10]})", with(Truncation::kEnd)).examples[0].ids,
+            (std::vector<int32_t>{3, 4, 5, 6, 7, 8, 9, 10}));
+  // What fits is the same whatever the mode.
+  EXPECT_EQ(load(row("a", "b"), with(Truncation::kEnd)).truncated, 0);
+}
+
 TEST(Dataset, IdsAreOfTheModel) {
   EXPECT_THAT(error_of(row("q", "z"), [](DatasetRequest& r) { r.vocab_size = 100; }),
               HasSubstr("x.jsonl:1: token id 123"));

@@ -367,7 +367,7 @@ class DatasetLoader {
     example.labels = labelled ? id_list(record, "labels", true, request_.vocab_size) : example.ids;
     if (example.labels.size() != example.ids.size())
       throw BadRow{fmt::format("{} labels for {} input_ids", example.labels.size(), example.ids.size())};
-    cut(result);
+    result.truncated = cut_example(example, request_.cutoff_len, request_.truncation);
     return result;
   }
 
@@ -386,16 +386,8 @@ class DatasetLoader {
     example.ids.insert(example.ids.end(), rest.begin(), rest.end());
     example.labels.insert(example.labels.end(), rest.begin(), rest.end());
     check_ids(example.ids, request_.vocab_size, record.origin);
-    cut(result);
+    result.truncated = cut_example(example, request_.cutoff_len, request_.truncation);
     return result;
-  }
-
-  void cut(RowResult& result) const {
-    size_t most = static_cast<size_t>(request_.cutoff_len);
-    result.truncated = result.example.ids.size() > most;
-    if (!result.truncated) return;
-    result.example.ids.resize(most);
-    result.example.labels.resize(most);
   }
 
   RowResult from_text(const Record& record) const {
@@ -420,7 +412,8 @@ class DatasetLoader {
       encoded = encode_conversation(*request_.chat, conversation,
                                     {.cutoff_len = cutoff_len,
                                      .train_on_prompt = request_.train_on_prompt,
-                                     .mask_history = request_.mask_history});
+                                     .mask_history = request_.mask_history,
+                                     .truncation = request_.truncation});
     } catch (const Error& error) {
       // A template refuses a row (tools that are no JSON, turns it cannot write); the other rows are still
       // good.

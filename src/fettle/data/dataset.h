@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fettle/data/batch.h"
+#include "fettle/data/encode.h"
 #include "fettle/data/forms/forms.h"
 #include "fettle/data/forms/pattern.h"
 #include "fettle/data/mixing.h"
@@ -22,6 +23,7 @@ struct DatasetRequest {
   std::shared_ptr<const Tokenizer> tokenizer;  ///< may be null when every row is tokenised already
   std::shared_ptr<const ChatTemplate> chat;    ///< may be null likewise, and for stage pt
   int64_t cutoff_len = 2048;
+  Truncation truncation = Truncation::kTurns;
   std::optional<int64_t> max_samples;  ///< the first so many rows of each data set
   bool train_on_prompt = false, mask_history = false;
   std::string default_system;

@@ -21,8 +21,33 @@ std::pair<int64_t, int64_t> split_budget(int64_t source, int64_t target, int64_t
   return {kept_source, kept_target};
 }
 
+Truncation parse_truncation(const std::optional<std::string>& name) {
+  if (!name) return Truncation::kTurns;
+  if (*name == "keep_start") return Truncation::kStart;
+  if (*name == "keep_end") return Truncation::kEnd;
+  fail_usage("truncation_mode: {}, expected keep_start or keep_end", printable(*name));
+}
+
+bool cut_example(Example& example, int64_t cutoff_len, Truncation truncation) {
+  int64_t excess = static_cast<int64_t>(example.ids.size()) - cutoff_len;
+  if (excess <= 0) return false;
+  for (std::vector<int32_t>* list : {&example.ids, &example.labels}) {
+    if (truncation == Truncation::kEnd) list->erase(list->begin(), list->begin() + excess);
+    list->resize(static_cast<size_t>(cutoff_len));
+  }
+  return true;
+}
+
 EncodedExample encode_conversation(const ChatTemplate& chat, const Conversation& conversation,
                                    const EncodeOptions& options) {
+  if (options.truncation != Truncation::kTurns) {
+    EncodeOptions whole = options;
+    whole.cutoff_len = INT64_MAX;
+    whole.truncation = Truncation::kTurns;
+    EncodedExample result = encode_conversation(chat, conversation, whole);
+    result.truncated = cut_example(result.example, options.cutoff_len, options.truncation);
+    return result;
+  }
   std::vector<EncodedTurn> turns = chat.encode_turns(conversation);
   FETTLE_CHECK(!turns.empty(), "a conversation without answers");
   bool efficient = chat.efficient_eos();

@@ -44,6 +44,9 @@ DatasetRequest dataset_request(const Config& config, int64_t vocab_size) {
   request.datasets = config.get<std::vector<std::string>>("dataset");
   request.dataset_dir = config.get<std::string>("dataset_dir");
   request.cutoff_len = config.get<int64_t>("cutoff_len");
+  request.truncation = parse_truncation(config.get<Text>("truncation_mode"));
+  if (request.truncation == Truncation::kEnd && request.stage == "pt")
+    fail_usage("truncation_mode keep_end: stage pt keeps the start of a text; leave the option out");
   request.max_samples = config.get<std::optional<int64_t>>("max_samples");
   request.train_on_prompt = config.get<bool>("train_on_prompt");
   request.mask_history = config.get<bool>("mask_history");

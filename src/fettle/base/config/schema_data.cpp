@@ -114,8 +114,12 @@ Options data_options() {
        .help = "In TRL the longest sample, in LLaMA-Factory the longest generation",
        .status = kRefused,
        .reason = "it means two things; write cutoff_len (longest sample) or max_new_tokens (longest answer)"},
-      refused("truncation_mode", kString, "keep_start", "Which end of a long sample is kept (TRL)",
-              "not available; see cutoff_len"),
+      {.name = "truncation_mode",
+       .type = kChoice,
+       .help = "What is kept of a sample over cutoff_len: its first (keep_start) or last (keep_end) tokens "
+               "(TRL); "
+               "unset: a share of each turn, as LLaMA-Factory does",
+       .choices = {"keep_start", "keep_end"}},
       no_effect("padding_free", kBool, "false", "Batches without padding (TRL)", kNoPadding),
       no_effect("pad_to_multiple_of", kInt, "null", "Round padded lengths (TRL)", kNoPadding),
       no_effect("packing_strategy", kString, "bfd", "How blocks are filled (TRL)",
