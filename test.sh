@@ -95,6 +95,8 @@ if [ "$programs" -eq 0 ]; then echo "FAILED: no test program in $build/tests"; f
 for script in tests/cli/*.sh; do
   [ -f "$script" ] && check "$script" bash "$script" "$build/fettle"
 done
+# Sanitized builds run the tests alone; the fuzz targets have sanitizers of their own.
+[ "$preset" != release ] || check "fuzz targets, 5 s each" tools/fuzz.sh --seconds 5
 check "includes go down the floors" tools/check_floors.sh
 check "formatting" tools/check_format.sh
 

@@ -7,4 +7,4 @@ format=$(command -v clang-format-14 || command -v clang-format) ||
   { echo "error: no clang-format; run tools/install-packages.sh --test" >&2; exit 4; }
 mode=(--dry-run -Werror)
 [ "${1:-}" = "--fix" ] && mode=(-i)
-find src tests bench \( -name '*.h' -o -name '*.cpp' -o -name '*.inc' \) -print0 | xargs -0 "$format" "${mode[@]}"
+find src tests bench fuzz \( -name '*.h' -o -name '*.cpp' -o -name '*.inc' \) -print0 | xargs -0 "$format" "${mode[@]}"

@@ -114,14 +114,14 @@ class GzipUnpacker final : public Unpacker {
 
 class ZstdUnpacker final : public Unpacker {
  public:
-  explicit ZstdUnpacker(const MappedFile& file) : Unpacker(file), stream_(ZSTD_createDStream()) {
+  explicit ZstdUnpacker(const MappedFile& file)
+      : Unpacker(file), stream_(ZSTD_createDStream(), ZSTD_freeDStream) {
     if (!starts(input_, "\x28\xb5\x2f\xfd")) fail("not a zstd file,", "though its name ends in .zst");
     if (!stream_) fail_resources("{}: no memory to unpack", file.path().string());
     // 128 MiB of window at most, whatever the file asks for.
-    ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, 27);
+    ZSTD_DCtx_setParameter(stream_.get(), ZSTD_d_windowLogMax, 27);
     in_ = {input_.data(), input_.size(), 0};
   }
-  ~ZstdUnpacker() override { ZSTD_freeDStream(stream_); }
 
  private:
   size_t fill() override {
@@ -132,14 +132,14 @@ class ZstdUnpacker final : public Unpacker {
         break;
       }
       size_t before = out.pos, read = in_.pos;
-      size_t status = ZSTD_decompressStream(stream_, &out, &in_);
+      size_t status = ZSTD_decompressStream(stream_.get(), &out, &in_);
       if (ZSTD_isError(status)) fail("damaged zstd file:", ZSTD_getErrorName(status));
       at_frame_end_ = status == 0;
       if (!at_frame_end_ && out.pos == before && in_.pos == read) fail("the zstd file", "ends early");
     }
     return out.pos;
   }
-  ZSTD_DStream* stream_;
+  std::unique_ptr<ZSTD_DStream, size_t (*)(ZSTD_DStream*)> stream_;
   ZSTD_inBuffer in_{};
   bool at_frame_end_ = false;
 };

@@ -136,7 +136,7 @@ class ConfigHandler : public YAML::EventHandler {
     if (levels_.size() == 1)
       entries.push_back({top.key, std::move(value), top.key_line});
     else
-      top.value.fields.emplace_back(top.key, std::move(value));
+      top.value.fields.push_back({top.key, std::move(value)});
   }
 
   const std::string& origin_;
@@ -157,7 +157,7 @@ RawValue from_json(const Json& value, int line) {
     for (const Json& item : value) raw.items.push_back(from_json(item, line));
   } else if (value.is_object()) {
     raw.kind = Kind::kMap;
-    for (const auto& [key, field] : value.items()) raw.fields.emplace_back(key, from_json(field, line));
+    for (const auto& [key, field] : value.items()) raw.fields.push_back({key, from_json(field, line)});
   } else {
     raw.kind = Kind::kPlain;
     raw.text = value.dump();

@@ -1,21 +1,28 @@
 // From the text of a value to its type, and back. Internal to base/config.
 #pragma once
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "fettle/base/config/config.h"
 
 namespace fettle {
 
+struct RawField;
+
 /// A value as a file or the command line gives it, before the schema is asked.
 struct RawValue {
   enum class Kind { kNull, kPlain, kQuoted, kList, kMap };
   Kind kind = Kind::kNull;
-  std::string text;                                      ///< kPlain, kQuoted
-  std::vector<RawValue> items;                           ///< kList
-  std::vector<std::pair<std::string, RawValue>> fields;  ///< kMap
-  int line = 0;                                          ///< 1-based; 0 when there are no lines
+  std::string text;              ///< kPlain, kQuoted
+  std::vector<RawValue> items;   ///< kList
+  std::vector<RawField> fields;  ///< kMap
+  int line = 0;                  ///< 1-based; 0 when there are no lines
+};
+
+/// A key of a kMap.
+struct RawField {
+  std::string first;
+  RawValue second;
 };
 
 /// A key of a configuration file.

@@ -1,5 +1,6 @@
 #include "fettle/data/forms/forms.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
@@ -12,6 +13,8 @@ namespace {
 void check_turns(const Conversation& conversation) {
   const std::vector<Message>& messages = conversation.messages;
   if (messages.empty()) throw BadRow{"no messages"};
+  if (std::all_of(messages.begin(), messages.end(), [](const Message& m) { return m.content.empty(); }))
+    throw BadRow{"every message is empty"};
   for (size_t i = 0; i < messages.size(); ++i) {
     bool answer = messages[i].role == Role::kAssistant || messages[i].role == Role::kFunction;
     if (answer != (i % 2 == 1))
