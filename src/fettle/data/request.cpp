@@ -37,6 +37,7 @@ DatasetRequest dataset_request(const Config& config, int64_t vocab_size) {
     options.enable_thinking = config.get<std::optional<bool>>("enable_thinking");
     options.mask_history = config.get<bool>("mask_history");
     options.default_system = config.get<Text>("default_system");
+    options.tool_format = config.get<Text>("tool_format").value_or("");
     request.chat = make_chat_template(name, request.tokenizer, options);
   } else if (!name.empty() && request.stage == "sft" && !request.tokenizer) {
     fail_input("{}: no tokenizer, which template {} needs", base.string(), name);

@@ -1,5 +1,7 @@
 // The named templates: turns are lists of slots, tokenised one by one, as in LLaMA-Factory's Template class.
 
+#include <algorithm>
+
 #include "fettle/base/error.h"
 #include "fettle/text/chat_own.h"
 #include "fettle/text/template_table.h"
@@ -24,7 +26,13 @@ class NamedTemplate final : public ChatTemplate {
   NamedTemplate(const TemplateSpec& spec, std::shared_ptr<const Tokenizer> tokenizer,
                 const ChatTemplateOptions& options)
       : spec_(spec), tokenizer_(std::move(tokenizer)), options_(options) {
-    if (!options_.tool_format.empty()) spec_.tool_format = options_.tool_format;
+    if (!options_.tool_format.empty()) {
+      std::vector<std::string> known = tool_format_names();
+      if (std::find(known.begin(), known.end(), options_.tool_format) == known.end())
+        fail_usage("tool_format \"{}\" is unknown; known: {}", printable(options_.tool_format),
+                   fmt::join(known, ", "));
+      spec_.tool_format = options_.tool_format;
+    }
     if (options_.default_system) spec_.default_system = *options_.default_system;
     eos_ = tokenizer_->eos_id();
     if (spec_.replace_eos && !spec_.stop_words.empty())

@@ -84,7 +84,10 @@ Options data_options() {
       {.name = "interleave_probs",
        .type = kList,
        .help = "Share of each data set when they are interleaved; unset: in turn"},
-      refused("tool_format", kString, "null", "Format of tool calls", "not available yet: tool calls"),
+      {.name = "tool_format",
+       .help = "Way to write tools and calls in place of the template's: default, glm4, glm4_moe, ling, "
+               "llama3, minimax1, "
+               "mistral, qwen, seed_oss"},
       refused("preserve_thinking", kBool, "false", "Keep the thoughts of earlier turns",
               "not available yet: see enable_thinking"),
       refused("tokenized_path", kString, "null", "Folder of tokenized data",
