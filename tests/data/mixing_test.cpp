@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "data/fakes.h"
 #include "fettle/base/error.h"
 #include "fettle/data/dataset.h"
@@ -41,6 +43,11 @@ TEST(MixOrder, EqualsInterleaveDatasets) {
   EXPECT_EQ(order(MixStrategy::kInterleaveOnce, shares), "b0 a0 c0 b1 a1 c1 b2 b3 a2 b4");
   EXPECT_THROW(order(MixStrategy::kInterleaveUnder, {0.5, 0.5}), Error);
   EXPECT_THROW(order(MixStrategy::kInterleaveUnder, {0.5, 0.5, 0}), Error);
+  // Shares that are no shares, and one that is never drawn.
+  EXPECT_THROW(order(MixStrategy::kInterleaveUnder, {0.5, 0.5, HUGE_VAL}), Error);
+  EXPECT_THROW(order(MixStrategy::kInterleaveUnder, {1e308, 1e308, 1e308}), Error);
+  for (MixStrategy strategy : {MixStrategy::kInterleaveOver, MixStrategy::kInterleaveOnce})
+    EXPECT_THROW(order(strategy, {1, 1, 1e-300}), Error);
 }
 
 Dataset rows(int64_t count) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <numeric>
 
 #include "fettle/base/error.h"
@@ -54,19 +55,23 @@ Order drawn(std::span<const int64_t> sizes, MixStrategy strategy, std::span<cons
             uint64_t seed) {
   std::vector<double> cumulative(probabilities.size());
   std::partial_sum(probabilities.begin(), probabilities.end(), cumulative.begin());
-  for (double& value : cumulative) value /= cumulative.back();
+  double sum = cumulative.back();
+  if (!std::isfinite(sum)) fail_usage("interleave_probs: the shares add up to {}, expected a number", sum);
+  for (double& value : cumulative) value /= sum;
   NumpyGenerator generator(seed);
   std::vector<int64_t> at(sizes.size(), 0);
   std::vector<bool> exhausted(sizes.size(), false);
   int64_t left = static_cast<int64_t>(sizes.size());
   int64_t all = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+  int64_t draws = 0, most_draws = std::max<int64_t>(all * 1000, 100'000);
   Order order;
   while (strategy == MixStrategy::kInterleaveUnder ? left == static_cast<int64_t>(sizes.size()) : left > 0) {
     size_t set = static_cast<size_t>(
         std::upper_bound(cumulative.begin(), cumulative.end(), generator.uniform()) - cumulative.begin());
+    if (++draws > most_draws)
+      fail_usage("interleave_probs: the smallest share is too small to use up its data set within {} draws",
+                 most_draws);
     if (strategy == MixStrategy::kInterleaveOnce && exhausted[set]) continue;
-    if (static_cast<int64_t>(order.size()) > all * 1000)
-      fail_usage("interleave_probs: the smallest share would repeat the other data sets a thousand times");
     order.emplace_back(set, at[set]);
     if (++at[set] < sizes[set]) continue;
     left -= !exhausted[set];
