@@ -239,7 +239,9 @@ TEST_F(HostileTokenizer, DamagedProtocolBuffers) {  // 71, 72, 73, 78
   for (size_t size = 1; size < whole.size(); ++size) {
     // Cut between two fields it is a shorter model, anywhere else it is damage.
     std::string outcome = error_of([&] { parse_sentencepiece_model(whole.substr(0, size), "x.model"); });
-    if (size != piece("<unk>", 0, 2).size()) EXPECT_MENTIONS(outcome, "byte") << size;
+    if (size != piece("<unk>", 0, 2).size()) {
+      EXPECT_MENTIONS(outcome, "byte") << size;
+    }
   }
   EXPECT_MENTIONS(model_refusal(std::string(11, '\xFF')), "more than ten bytes at byte 0");
   EXPECT_MENTIONS(model_refusal(varint(1 << 3 | 2) + varint(~uint64_t{0})), "longer than what holds it");
