@@ -254,5 +254,53 @@ TEST_F(GradCheck, NothingIsRecordedBelowTheLowestTrainableParameter) {
   EXPECT_FALSE(frozen.gradient.defined());
 }
 
+TEST_F(GradCheck, MatmulOfActivationAndParameter) {
+  Parameter &a = parameter("a", {4, 6}), &b = parameter("b", {3, 4});
+  check({random({5, 6})}, [&](Context& c, const std::vector<Var>& in) {
+    Var product = matmul(c, leaf(c, b), leaf(c, a), false, 0.5f);  // [3, 6]
+    return matmul(c, in[0], product, true);
+  });
+}
+
+TEST_F(GradCheck, MultiplyAndScale) {
+  Parameter& a = parameter("a", {5, 6});
+  check({random({5, 6})}, [&](Context& c, const std::vector<Var>& in) {
+    return scale(c, multiply(c, multiply(c, in[0], leaf(c, a)), in[0]), 0.3f);
+  });
+}
+
+TEST_F(GradCheck, ScaleColumnsWithBias) {
+  Parameter &s = parameter("s", {6, 1}), &b = parameter("b", {6});
+  check({random({5, 6})},
+        [&](Context& c, const std::vector<Var>& in) { return scale_columns(c, in[0], leaf(c, s), &b); });
+}
+
+TEST_F(GradCheck, AddRow) {
+  Parameter& row = parameter("row", {6});
+  check({random({5, 6})},
+        [&](Context& c, const std::vector<Var>& in) { return add_row(c, in[0], row, 0.5f); });
+}
+
+TEST_F(GradCheck, RotateBlocksOwnAndShared) {
+  Parameter &own = parameter("own", {3, 2, 2}), &shared = parameter("shared", {1, 3, 3});
+  check({random({5, 6})}, [&](Context& c, const std::vector<Var>& in) {
+    return rotate_blocks(c, rotate_blocks(c, in[0], leaf(c, own)), leaf(c, shared));
+  });
+}
+
+TEST_F(GradCheck, TransposeLast) {
+  Parameter& w = parameter("w", {4, 3});
+  check({random({2, 12})}, [&](Context& c, const std::vector<Var>& in) {
+    Var turned = transpose_last(c, reshape(in[0], {2, 3, 4}));  // [2, 4, 3]
+    return matmul(c, turned, leaf(c, w), true);
+  });
+}
+
+TEST_F(GradCheck, Activations) {
+  for (Activation kind : {Activation::kRelu, Activation::kTanh, Activation::kSigmoid, Activation::kSilu,
+                          Activation::kGelu, Activation::kGeluTanh})
+    check({random({4, 7})}, [&](Context& c, const std::vector<Var>& in) { return activate(c, kind, in[0]); });
+}
+
 }  // namespace
 }  // namespace fettle

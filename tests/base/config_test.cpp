@@ -301,7 +301,7 @@ TEST(Config, RefusedOptionsTakeTheirDefaultOnly) {
       {"num_beams: 4", "beam search"},
       {"deepspeed: ds.json", "one process"},
       {"deepspeed: {stage: 3}", "a map is refused"},
-      {"use_dora: true", "DoRA"},
+      {"use_llama_pro: true", "LLaMA Pro"},
       {"max_length: 512", "cutoff_len"},
       {"ignore_data_skip: true", "goes on where it was"},
       {"push_to_hub: true", "nothing leaves this machine"},

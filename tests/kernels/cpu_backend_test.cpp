@@ -235,6 +235,54 @@ TEST_P(CpuBackendTest, CrossEntropy) {
       1e-5);
 }
 
+TEST_P(CpuBackendTest, ScaledColumns) {
+  Tensor x = act({300, 67}), d = act({300, 67}), s = random({67}, DType::kF32),
+         b = random({67}, DType::kBF16);
+  check([&](Backend& k) -> Outputs {
+    Tensor y = out({300, 67}), z = out({300, 67}), sum = f32({67}), none, product = out({300, 67});
+    k.scale_columns(x, s, none, y);
+    k.scale_columns(x, s, b, z);
+    k.add_column_products(x, d, sum);
+    k.multiply(x, d, product);
+    return {y, z, sum, product};
+  });
+}
+
+TEST_P(CpuBackendTest, RotatedBlocks) {
+  for (bool shared : {false, true}) {
+    Tensor x = act({150, 60}), d = act({150, 60}), r = random({shared ? 1 : 12, 5, 5}, DType::kF32);
+    check([&](Backend& k) -> Outputs {
+      Tensor y = out({150, 60}), z = out({150, 60}), dr = f32(r.shape());
+      k.rotate_blocks(x, r, false, y);
+      k.rotate_blocks(x, r, true, z);
+      k.add_block_products(x, d, dr);
+      return {y, z, dr};
+    });
+  }
+}
+
+TEST_P(CpuBackendTest, TransposedLastAxes) {
+  Tensor x = act({9, 7, 33});
+  check([&](Backend& k) -> Outputs {
+    Tensor y = out({9, 33, 7});
+    k.transpose_last(x, y);
+    return {y};
+  });
+}
+
+TEST_P(CpuBackendTest, Activations) {
+  for (Activation kind : {Activation::kRelu, Activation::kTanh, Activation::kSigmoid, Activation::kSilu,
+                          Activation::kGelu, Activation::kGeluTanh}) {
+    Tensor x = act({41, 500}, 2.0), d = act({41, 500});
+    check([&](Backend& k) -> Outputs {
+      Tensor y = out({41, 500}), dx = out({41, 500});
+      k.activate(kind, x, y);
+      k.activate_backward(kind, d, x, dx);
+      return {y, dx};
+    });
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, CpuBackendTest, ::testing::Values(DType::kF32, DType::kBF16),
                          [](const auto& info) { return std::string(dtype_name(info.param)); });
 

@@ -75,7 +75,7 @@ TEST_F(Resume, KilledAtEveryStageTheResultIsTheSame) {
   ASSERT_EQ(whole.code, 0) << whole.err;
   std::string expected = result("whole");
   // 9 steps, saves after 2, 4, 6, 8 and 9.
-  for (const std::string& stage :
+  for (const char* stage :
        {"step:5", "step:9", "save-begin:2", "save-optimizer:2", "save-weights:3", "save-manifest:2",
         "save-rename:2", "save-latest:3", "save-rotate:3", "save-remove:2", "save-rename:5", "final:1"}) {
     SCOPED_TRACE(stage);

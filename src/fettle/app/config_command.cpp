@@ -56,6 +56,8 @@ void explain(const Option& option) {
   if (!option.accepted.empty()) line("accepts", fmt::format("{}", fmt::join(option.accepted, ", ")));
   for (const auto& [reason, values] : refused_by_reason(option))
     line("refuses", fmt::format("{}: {}", fmt::join(values, ", "), reason));
+  if (!option.methods.empty())
+    line("read by", fmt::format("finetuning_type {}", fmt::join(option.methods, ", ")));
   line("default", std::string(option.fallback));
   if (!option.aliases.empty()) line("also", fmt::format("{}", fmt::join(option.aliases, ", ")));
   line("group", std::string(group_title(option.group)));

@@ -35,6 +35,9 @@ void run(const CLI::App& command) {
   if (std::filesystem::exists(output) && std::filesystem::equivalent(base, output, ignored))
     fail_usage("export_dir {} is the base model's own folder; name another one", output.string());
   Session session = open_session(config, false);
+  for (const auto& adapter : session.adapters)
+    if (std::string why = adapter->why_not_mergeable(); !why.empty())
+      fail_usage("{}: {}", adapter->description(), why);
   Progress progress("merge", "B");
   uint64_t shard = static_cast<uint64_t>(config.get<int64_t>("export_size")) * 1000000000u;
   merge_to_folder(*session.model, base, output, shard, [&](uint64_t done, uint64_t total) {

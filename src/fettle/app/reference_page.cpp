@@ -29,6 +29,8 @@ std::string notes(const Option& option) {
                         option.reason);
     if (!option.accepted.empty()) text += fmt::format(" Accepted: {}.", fmt::join(option.accepted, ", "));
   }
+  if (!option.methods.empty())
+    text += fmt::format(" Read with finetuning_type {}.", fmt::join(option.methods, ", "));
   for (const auto& [reason, values] : refused_by_reason(option))
     text += fmt::format(" Refused: `{}`: {}.", fmt::join(values, "`, `"), reason);
   if (!option.aliases.empty()) text += fmt::format(" Also: `{}`.", fmt::join(option.aliases, "`, `"));

@@ -10,7 +10,7 @@ namespace fettle::app {
 
 void ModelFlags::declare(CLI::App& command, bool with_template) {
   command.add_option("-m,--model", model_, "Folder of the model")->type_name("DIR");
-  command.add_option("-a,--adapter", adapters_, "Folder of a LoRA adapter; may be repeated, all are active")
+  command.add_option("-a,--adapter", adapters_, "Folder of an adapter; may be repeated, all are active")
       ->type_name("DIR")
       ->allow_extra_args(false);
   if (with_template)
@@ -71,7 +71,7 @@ Session open_session(const Config& config, bool with_tokenizer) {
   for (const std::string& note : notes) warn("{}", note);
   if (auto adapters = config.get<std::optional<std::vector<std::string>>>("adapter_name_or_path"))
     for (const std::string& adapter : *adapters)
-      session.adapters.push_back(LoraAdapter::load(*session.model, adapter));
+      session.adapters.push_back(Adapter::load(*session.model, adapter));
   return session;
 }
 

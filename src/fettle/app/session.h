@@ -9,7 +9,7 @@
 #include "fettle/base/config/config.h"
 #include "fettle/infer/assistant.h"
 #include "fettle/models/loader.h"
-#include "fettle/peft/lora.h"
+#include "fettle/peft/adapter.h"
 
 namespace fettle::app {
 
@@ -30,7 +30,7 @@ class ModelFlags {
 
 struct Session {
   std::unique_ptr<CausalLM> model;
-  std::vector<std::unique_ptr<LoraAdapter>> adapters;  ///< destroyed before the model
+  std::vector<std::unique_ptr<Adapter>> adapters;  ///< destroyed before the model
   std::shared_ptr<const Tokenizer> tokenizer;
   DType compute = DType::kF32;
 

@@ -70,6 +70,27 @@ Var attention(Context& context, const Var& q, const Var& k, const Var& v, Packin
 /// silu(gate) * up (Shazeer, arXiv 2002.05202).
 Var swiglu(Context& context, const Var& gate, const Var& up);
 
+// --- parts of parameter-efficient methods: matrices derived from parameters, and what they do to
+// activations.
+
+/// A parameter as a value of the graph; its gradient is added to the parameter's.
+Var leaf(Context& context, Parameter& parameter);
+/// alpha * a op(b): a [m, k], b [k, n], or [n, k] when `transpose_b`. The result has a's dtype; two f32
+/// operands are multiplied in f32 whatever the context computes in.
+Var matmul(Context& context, const Var& a, const Var& b, bool transpose_b = false, float alpha = 1.0f);
+/// a * b element by element.
+Var multiply(Context& context, const Var& a, const Var& b);
+Var scale(Context& context, const Var& x, float alpha);
+/// x[t, c] * columns[c] + bias[c]; columns has x.cols() elements of any shape.
+Var scale_columns(Context& context, const Var& x, const Var& columns, Parameter* bias = nullptr);
+/// x[t] + alpha * row for every t.
+Var add_row(Context& context, const Var& x, Parameter& row, float alpha = 1.0f);
+/// Blocks of columns times their own matrix (Backend::rotate_blocks); blocks [n or 1, size, size] f32.
+Var rotate_blocks(Context& context, const Var& x, const Var& blocks);
+/// [T, m, n] to [T, n, m].
+Var transpose_last(Context& context, const Var& x);
+Var activate(Context& context, Activation kind, const Var& x);
+
 /// Same storage seen with another shape.
 Var reshape(const Var& x, Shape shape);
 

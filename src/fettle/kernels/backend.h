@@ -58,6 +58,10 @@ struct AdamWArgs {
   float grad_scale = 1.0f;  ///< multiplies the gradient (clipping)
 };
 
+/// gelu: x Φ(x); gelu_tanh: its approximation by tanh (GPT-2's gelu_new); Hendrycks & Gimpel, arXiv
+/// 1606.08415.
+enum class Activation { kRelu, kTanh, kSigmoid, kSilu, kGelu, kGeluTanh };
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -136,6 +140,26 @@ class Backend {
   /// dgate may alias gate and dup may alias up.
   virtual void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate,
                                Tensor& dup) = 0;
+
+  // --- parts of parameter-efficient methods
+  // -----------------------------------------------------------------------
+  /// out = a * b element by element (out may alias a or b).
+  virtual void multiply(const Tensor& a, const Tensor& b, Tensor& out) = 0;
+  /// out[t, c] = x[t, c] * scale[c] + bias[c]; scale and bias have cols() elements, bias may be undefined.
+  /// out may alias x.
+  virtual void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Tensor& out) = 0;
+  /// out[c] += sum over t of a[t, c] * b[t, c]; out f32.
+  virtual void add_column_products(const Tensor& a, const Tensor& b, Tensor& out) = 0;
+  /// Every block of `size` columns of a row times its own matrix: out[t, n] = x[t, n] R[n], or R[n]ᵀ when
+  /// `transpose`. blocks [cols / size, size, size], or [1, size, size] shared by all; f32. out may alias x.
+  virtual void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) = 0;
+  /// dblocks[n] += sum over t of x[t, n]ᵀ dy[t, n]: the gradient of the blocks; f32.
+  virtual void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) = 0;
+  /// out[t] = x[t]ᵀ for x [T, m, n], out [T, n, m] of the same dtype.
+  virtual void transpose_last(const Tensor& x, Tensor& out) = 0;
+  virtual void activate(Activation kind, const Tensor& x, Tensor& out) = 0;
+  /// dx = dout * activation'(x); dx may alias dout.
+  virtual void activate_backward(Activation kind, const Tensor& dout, const Tensor& x, Tensor& dx) = 0;
 
   // --- embedding
   // --------------------------------------------------------------------------------------------------

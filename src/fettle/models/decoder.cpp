@@ -106,6 +106,13 @@ class Decoder final : public CausalLM {
     return all;
   }
   std::vector<Embedding*> embeddings() override { return {&embed_tokens_}; }
+  std::vector<RMSNorm*> norms() override {
+    std::vector<RMSNorm*> all;
+    for (auto& layer : layers_)
+      for (RMSNorm* norm : layer->norms()) all.push_back(norm);
+    all.push_back(&norm_);
+    return all;
+  }
   Linear& head() override { return lm_head_; }
 
   std::vector<Parameter*> parameters() override {

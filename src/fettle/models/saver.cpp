@@ -65,7 +65,7 @@ void write_weights(const fs::path& folder, const std::vector<SavedTensor>& tenso
   }
 }
 
-void copy_model_files(const fs::path& from, const fs::path& to, DType dtype) {
+void copy_model_files(const fs::path& from, const fs::path& to, DType dtype, bool untie) {
   for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
     // Only what stands in the folder itself; caches and hidden folders of download tools stay behind.
     if (!entry.is_regular_file() || is_weight_file(entry.path()) ||
@@ -75,6 +75,7 @@ void copy_model_files(const fs::path& from, const fs::path& to, DType dtype) {
       OrderedJson config = parse_ordered_json(read_file(entry.path()), entry.path().string());
       const char* name = dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF16 ? "float16" : "float32";
       config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name;
+      if (untie) config["tie_word_embeddings"] = false;
       write_file_atomically(to / "config.json", config.dump(2) + "\n");
       continue;
     }

@@ -24,8 +24,9 @@ void write_weights(const std::filesystem::path& folder, const std::vector<SavedT
                    uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress);
 
 /// Copies everything of a model folder that is not weights (configuration, tokenizer, licence …); config.json
-/// gets `dtype` as torch_dtype.
-void copy_model_files(const std::filesystem::path& from, const std::filesystem::path& to, DType dtype);
+/// gets `dtype` as torch_dtype and, with `untie`, tie_word_embeddings = false.
+void copy_model_files(const std::filesystem::path& from, const std::filesystem::path& to, DType dtype,
+                      bool untie = false);
 
 /// The model's own weights in `dtype`, with the base folder's other files, into an existing folder.
 void save_model(CausalLM& model, const std::filesystem::path& base, const std::filesystem::path& folder,

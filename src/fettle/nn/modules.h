@@ -9,43 +9,75 @@
 namespace fettle {
 
 class Linear;
+class LinearMethod;
 
-/// What a parameter-efficient method adds to one linear. Implementations live in peft/, one file a method.
+/// What lies under a method of a linear: the linear itself with the methods that were mounted before.
+class LinearBelow {
+ public:
+  LinearBelow(Linear& linear, size_t depth) : linear_(&linear), depth_(depth) {}
+  Var operator()(Context& context, const Var& x) const;
+  Linear& linear() const { return *linear_; }
+  /// The active method directly below and what lies under it; nullptr when there is only the linear.
+  LinearMethod* top() const;
+  LinearBelow next() const;
+
+ private:
+  Linear* linear_;
+  size_t depth_;
+};
+
+/// What a parameter-efficient method does to one linear. Methods of several adapters lie on top of each
+/// other. Implementations live in peft/, one file a method.
 class LinearMethod {
  public:
   virtual ~LinearMethod() = default;
-  /// The output of `base` with the method in place.
-  virtual Var forward(Context& context, Linear& base, const Var& x) = 0;
+  /// The output with the method in place.
+  virtual Var forward(Context& context, const LinearBelow& below, const Var& x) = 0;
   /// The method's own weights, in the order in which they are saved.
   virtual std::vector<Parameter*> parameters() = 0;
-  /// weight += what the method adds. `weight`: f32, in the base's layout.
-  virtual void merge_into(Tensor& weight) const = 0;
+  /// Turns weight [out, in] and bias [out] (undefined when there is none), both f32, into those of a plain
+  /// linear that computes the same.
+  virtual void merge(Tensor& weight, Tensor& bias) const = 0;
+  /// On a head that shares the embedding's weight: the method only repeats what was done to the embedding.
+  virtual bool follows_embedding() const { return false; }
+  /// An inactive method is passed over.
+  bool active = true;
 };
 
 /// y = x Wᵀ + b. weight [out, in]; [in, out] for GPT-2's Conv1D.
 class Linear {
  public:
   Linear(std::string path, int64_t in_features, int64_t out_features, bool with_bias, bool conv1d = false);
-  Var forward(Context& context, const Var& x);
-  /// Whether anything here, the method included, is trainable.
+  Var forward(Context& context, const Var& x) { return LinearBelow(*this, methods.size())(context, x); }
+  /// Whether anything here, the methods included, is trainable.
   bool trainable() const;
 
   std::string path;
   int64_t in_features, out_features;
   bool conv1d;
   std::shared_ptr<Parameter> weight;
-  std::shared_ptr<Parameter> bias;  ///< may be null
-  std::shared_ptr<LinearMethod> method;
+  std::shared_ptr<Parameter> bias;                     ///< may be null
+  std::vector<std::shared_ptr<LinearMethod>> methods;  ///< the last is outermost
+};
+
+/// What a parameter-efficient method does to the rows that an embedding gave.
+class EmbeddingMethod {
+ public:
+  virtual ~EmbeddingMethod() = default;
+  virtual Var forward(Context& context, const Var& rows, const std::vector<int32_t>& ids) = 0;
+  virtual std::vector<Parameter*> parameters() = 0;
+  /// Turns the table [rows, width], f32, into that of a plain embedding that gives the same.
+  virtual void merge(Tensor& weight) const = 0;
+  bool active = true;
 };
 
 class Embedding {
  public:
   Embedding(std::string path, int64_t rows, int64_t width);
-  Var forward(Context& context, std::shared_ptr<const std::vector<int32_t>> ids) {
-    return embedding(context, ids, *weight);
-  }
+  Var forward(Context& context, std::shared_ptr<const std::vector<int32_t>> ids);
   std::string path;
   std::shared_ptr<Parameter> weight;  ///< [rows, width]
+  std::vector<std::shared_ptr<EmbeddingMethod>> methods;
 };
 
 class RMSNorm {

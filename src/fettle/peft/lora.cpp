@@ -3,134 +3,261 @@
 #include <cmath>
 
 #include "fettle/base/error.h"
-#include "fettle/base/random.h"
+#include "fettle/peft/dense_weight.h"
+#include "fettle/peft/dora.h"
+#include "fettle/peft/embedding_methods.h"
+#include "fettle/peft/lora_init.h"
+#include "fettle/peft/methods.h"
 
 namespace fettle {
 namespace {
 
-// Names a module in random keys: FNV-1a, so that a stream depends on the path alone and not on what else is
-// targeted.
-uint32_t site_of(const std::string& path) {
-  uint32_t hash = 2166136261u;
-  for (unsigned char c : path) hash = (hash ^ c) * 16777619u;
-  return hash;
-}
+class LoraAdapter final : public LinearAdapter {
+ public:
+  LoraAdapter(CausalLM& model, AdapterConfig config)
+      : LinearAdapter(model, std::move(config)), lora_(parse_lora_config(config_)) {}
+
+  std::string description() const override {
+    return fmt::format("{}, r {}, alpha {}", lora_.use_dora ? "DoRA" : "LoRA", lora_.r, lora_.lora_alpha);
+  }
+
+ protected:
+  std::shared_ptr<LinearMethod> make_method(Linear& linear) override {
+    int64_t rank = lora_.rank_of(linear.path);
+    double scale = lora_.scale_of(linear.path);
+    if (lora_.use_dora) return std::make_shared<DoraMethod>(linear, rank, scale, lora_.lora_dropout);
+    return std::make_shared<LoraMethod>(linear, rank, scale, lora_.lora_dropout, lora_.lora_bias);
+  }
+
+  std::vector<std::string> other_targets() const override {
+    std::vector<std::string> paths;
+    for (const Embedding* embedding : model_.embeddings()) paths.push_back(embedding->path);
+    return paths;
+  }
+  void mount() override {
+    LinearAdapter::mount();
+    replace_biases(lora_.bias, linears());
+    for (Embedding* embedding : model_.embeddings()) {
+      if (!targets_module(config_.targets, embedding->path, false)) continue;
+      if (lora_.use_dora) fail_usage("{}: DoRA of an embedding is not supported", embedding->path);
+      embeddings_.emplace_back(
+          *embedding, std::make_shared<LoraEmbeddingMethod>(*embedding, lora_.rank_of(embedding->path),
+                                                            lora_.scale_of(embedding->path)));
+    }
+    if (!lora_.trainable_tokens.empty())
+      tokens_.emplace(model_, lora_.trainable_tokens,
+                      model_.embeddings().front()->path + ".token_adapter.trainable_tokens_delta",
+                      config_.origin);
+  }
+  std::vector<Parameter*> own_parameters() const override {
+    std::vector<Parameter*> all = LinearAdapter::own_parameters();
+    for (const EmbeddingSite& site : embeddings_)
+      for (Parameter* parameter : site.method->parameters()) all.push_back(parameter);
+    if (tokens_) all.push_back(tokens_->rows());
+    return all;
+  }
+  void activate(bool active) override {
+    LinearAdapter::activate(active);
+    for (EmbeddingSite& site : embeddings_) site.method->active = active;
+    if (tokens_) tokens_->activate(active);
+  }
+
+  void initialise(uint64_t seed) override {
+    for (Site& site : sites_) {
+      LoraMethod& method = *lora(site);
+      LoraInit init = initialise_lora(lora_.init, *site.linear, method, seed);
+      if (init.changes_base) {
+        method.a0 = method.a->value.clone(MemoryKind::kAdapters);
+        method.b0 = method.b->value.clone(MemoryKind::kAdapters);
+        change_base(*site.linear, method);
+      }
+      if (auto* dora = dynamic_cast<DoraMethod*>(&method)) dora->initialise_magnitude(*site.linear);
+    }
+    // A zero, B normal: PEFT's order for embeddings.
+    for (EmbeddingSite& site : embeddings_) fill_normal(*site.method->b, 1.0, seed);
+  }
+
+  // The base of such an adapter is the residual that its initialisation left; the exact ones are done again.
+  void take_tensors(std::map<std::string, Tensor>& tensors, const std::string& folder) override {
+    const std::string& init = lora_.init;
+    if (init == "pissa" || init == "olora")
+      initialise(0);
+    else if (init.starts_with("pissa") || init == "corda" || init == "lora_ga" || init == "loftq")
+      fail_input(
+          "{}: init_lora_weights = \"{}\" changed the base model in a way that cannot be repeated; save the "
+          "adapter "
+          "with PEFT's path_initial_model_for_weight_conversion to make it plain LoRA",
+          config_.origin, printable(init));
+    // PEFT saves the untouched table along with an adapted embedding or head.
+    for (auto it = tensors.begin(); it != tensors.end();)
+      it = is_base_copy(it->first, it->second) ? tensors.erase(it) : std::next(it);
+    Adapter::take_tensors(tensors, folder);
+  }
+
+  // An initialisation that moves part of the base into A and B is saved as a plain LoRA of twice the rank on
+  // the unchanged base: [B, -B0] [A; A0] (PEFT's path_initial_model_for_weight_conversion).
+  std::map<std::string, Tensor> saved_tensors() const override {
+    std::map<std::string, Tensor> tensors = Adapter::saved_tensors();
+    for (const Site& site : sites_) {
+      const LoraMethod& method = *lora(site);
+      if (!method.a0.defined()) continue;
+      auto [a, b] = difference(method);
+      tensors[std::string(kAdapterKeyPrefix) + method.a->name] = a;
+      tensors[std::string(kAdapterKeyPrefix) + method.b->name] = b;
+    }
+    return tensors;
+  }
+
+  Json saved_keys() const override {
+    const bool doubled = !originals_.empty();
+    const int64_t factor = doubled ? 2 : 1;
+    // With s = alpha / sqrt(r) a doubled rank needs alpha times sqrt 2 for the same s.
+    const double alpha_factor = !doubled ? 1.0 : lora_.use_rslora ? std::sqrt(2.0) : 2.0;
+    Json ranks = Json::object(), alphas = Json::object();
+    for (const auto& [key, rank] : lora_.rank_pattern) ranks[key] = rank * factor;
+    for (const auto& [key, alpha] : lora_.alpha_pattern) alphas[key] = whole_or_real(alpha * alpha_factor);
+    bool conv1d = !sites_.empty() && sites_.front().linear->conv1d;
+    Json json = {{"alpha_pattern", alphas},
+                 {"bias", lora_.bias},
+                 {"fan_in_fan_out", conv1d},
+                 {"init_lora_weights", true},
+                 {"loftq_config", Json::object()},
+                 {"lora_alpha", whole_or_real(lora_.lora_alpha * alpha_factor)},
+                 {"lora_dropout", lora_.lora_dropout},
+                 {"megatron_config", nullptr},
+                 {"megatron_core", "megatron.core"},
+                 {"r", lora_.r * factor},
+                 {"rank_pattern", ranks},
+                 {"use_dora", lora_.use_dora},
+                 {"use_rslora", lora_.use_rslora}};
+    if (lora_.lora_bias) json["lora_bias"] = true;
+    if (!lora_.trainable_tokens.empty()) json["trainable_token_indices"] = lora_.trainable_tokens;
+    json.update(target_keys());
+    return json;
+  }
+
+ private:
+  static LoraMethod* lora(const Site& site) { return static_cast<LoraMethod*>(site.method.get()); }
+
+  // W - s B A takes the place of W while the adapter is mounted.
+  void change_base(Linear& linear, const LoraMethod& method) {
+    Tensor weight = dense_weight(linear);
+    add_low_rank(weight, method.b->value, method.a->value, -method.term.scale);
+    if (linear.conv1d) weight = transposed(weight);
+    auto changed = std::make_shared<Parameter>(linear.weight->name, linear.weight->shape);
+    changed->value = weight.to(linear.weight->value.dtype(), MemoryKind::kWeights);
+    changed->kind = linear.weight->kind;
+    originals_.push_back({&linear, linear.weight});
+    linear.weight = changed;
+  }
+
+  static std::pair<Tensor, Tensor> difference(const LoraMethod& method) {
+    const Tensor &a0 = method.a0, &b0 = method.b0;
+    int64_t r = a0.dim(0), in = a0.dim(1), out = b0.dim(0);
+    Tensor a = Tensor::empty({2 * r, in}, DType::kF32), b = Tensor::empty({out, 2 * r}, DType::kF32);
+    std::copy_n(method.a->value.data<float>(), r * in, a.data<float>());
+    std::copy_n(a0.data<float>(), r * in, a.data<float>() + r * in);
+    for (int64_t o = 0; o < out; ++o)
+      for (int64_t k = 0; k < r; ++k) {
+        b.data<float>()[o * 2 * r + k] = method.b->value.data<float>()[o * r + k];
+        b.data<float>()[o * 2 * r + r + k] = -b0.data<float>()[o * r + k];
+      }
+    return {a, b};
+  }
+
+  struct Original {
+    Linear* linear;
+    std::shared_ptr<Parameter> weight;
+    ~Original() {
+      if (linear) linear->weight = weight;
+    }
+    Original(Linear* l, std::shared_ptr<Parameter> w) : linear(l), weight(std::move(w)) {}
+    Original(Original&& other) noexcept
+        : linear(std::exchange(other.linear, nullptr)), weight(other.weight) {}
+  };
+
+  bool is_base_copy(const std::string& key, const Tensor& value) const {
+    for (Linear* linear : {&model_.head()})
+      if (key == linear->path + ".base_layer.weight") return same_values(*linear->weight, key, value);
+    for (const Embedding* embedding : model_.embeddings())
+      if (key == embedding->path + ".base_layer.weight") return same_values(*embedding->weight, key, value);
+    return false;
+  }
+  bool same_values(const Parameter& base, const std::string& key, const Tensor& value) const {
+    Tensor ours = base.value.to(DType::kF32, MemoryKind::kWorkspace);
+    Tensor theirs =
+        value.to(base.value.dtype(), MemoryKind::kWorkspace).to(DType::kF32, MemoryKind::kWorkspace);
+    if (value.shape() != base.shape || std::memcmp(ours.raw(), theirs.raw(), ours.nbytes()) != 0)
+      fail_input("{}: \"{}\" is not the table of this base model; was the adapter trained on another one?",
+                 config_.origin, printable(key));
+    return true;
+  }
+
+  LoraConfig lora_;
+  std::vector<Original> originals_;
+  std::vector<EmbeddingSite> embeddings_;
+  std::optional<TokenRows> tokens_;
+};
 
 }  // namespace
 
-Var LoraMethod::forward(Context& context, Linear& base, const Var& x) {
-  std::vector<LoraTerm> terms;
-  for (const Layer& layer : layers_) terms.push_back(layer.term);
-  return linear(context, x, *base.weight, base.bias.get(), base.conv1d, terms);
+std::unique_ptr<Adapter> make_lora(CausalLM& model, AdapterConfig config) {
+  return std::make_unique<LoraAdapter>(model, std::move(config));
+}
+
+void add_low_rank(Tensor& out, const Tensor& b, const Tensor& a, float scale) {
+  cpu_backend().matmul({.a = &b, .b = &a, .out = &out, .alpha = scale, .beta = 1.0f});
+}
+
+LoraMethod::LoraMethod(Linear& linear, int64_t rank, double scale, double dropout, bool with_bias)
+    : a(adapter_parameter(linear.path + ".lora_A.weight", {rank, linear.in_features})),
+      b(adapter_parameter(linear.path + ".lora_B.weight", {linear.out_features, rank})),
+      b_bias(with_bias ? adapter_parameter(linear.path + ".lora_B.bias", {linear.out_features}) : nullptr),
+      term{.a = a.get(),
+           .b = b.get(),
+           .scale = static_cast<float>(scale),
+           .dropout = static_cast<float>(dropout),
+           .site = random_site(linear.path)} {}
+
+Var LoraMethod::forward(Context& context, const LinearBelow& below, const Var& x) {
+  // Terms of several adapters go into one product node as long as nothing else lies between.
+  std::vector<LoraTerm> terms = {term};
+  LinearBelow rest = below;
+  auto plain = [](LinearMethod* method) {
+    return method && typeid(*method) == typeid(LoraMethod) && !static_cast<LoraMethod*>(method)->b_bias;
+  };
+  while (plain(rest.top())) {
+    terms.insert(terms.begin(), static_cast<LoraMethod*>(rest.top())->term);
+    rest = rest.next();
+  }
+  Linear& base = rest.linear();
+  Var y;
+  if (!rest.top()) {
+    y = linear(context, x, *base.weight, base.bias.get(), base.conv1d, terms);
+  } else {
+    y = rest(context, x);
+    for (const LoraTerm& t : terms) {
+      Var projection = linear(context, dropout(context, x, t.dropout, t.site), *t.a, nullptr);
+      y = add(context, y, matmul(context, projection, leaf(context, *t.b), true, t.scale));
+    }
+  }
+  // dropout does not touch the bias: y + s * bias.
+  if (b_bias) y = add_row(context, y, *b_bias, term.scale);
+  return y;
 }
 
 std::vector<Parameter*> LoraMethod::parameters() {
-  std::vector<Parameter*> all;
-  for (const Layer& layer : layers_) {
-    all.push_back(layer.a.get());
-    all.push_back(layer.b.get());
-  }
-  return all;
+  if (b_bias) return {a.get(), b.get(), b_bias.get()};
+  return {a.get(), b.get()};
 }
 
-void LoraMethod::merge_into(Tensor& weight) const {
-  for (const Layer& layer : layers_) {
-    MatmulArgs product{.out = &weight, .alpha = layer.term.scale, .beta = 1.0f};
-    if (transposed) {  // weight [in, out] += s Aᵀ Bᵀ
-      product.a = &layer.a->value;
-      product.b = &layer.b->value;
-      product.transpose_a = product.transpose_b = true;
-    } else {  // weight [out, in] += s B A
-      product.a = &layer.b->value;
-      product.b = &layer.a->value;
-    }
-    cpu_backend().matmul(product);
-  }
-}
-
-void LoraMethod::remove(const Parameter* a) {
-  std::erase_if(layers_, [&](const Layer& layer) { return layer.a.get() == a; });
-}
-
-void LoraMethod::set_dropout(const Parameter* a, float p) {
-  for (Layer& layer : layers_)
-    if (layer.a.get() == a) layer.term.dropout = p;
-}
-
-void LoraAdapter::mount(const std::vector<Linear*>& targets) {
-  for (Linear* linear : targets) {
-    int64_t rank = config_.rank_of(linear->path);
-    Site site{
-        linear,
-        std::make_shared<Parameter>(linear->path + ".lora_A.weight", Shape{rank, linear->in_features}),
-        std::make_shared<Parameter>(linear->path + ".lora_B.weight", Shape{linear->out_features, rank})};
-    for (Parameter* parameter : {site.a.get(), site.b.get()}) {
-      parameter->kind = MemoryKind::kAdapters;
-      parameter->value = Tensor::zeros(parameter->shape, DType::kF32, MemoryKind::kAdapters);
-    }
-    if (!linear->method) linear->method = std::make_shared<LoraMethod>();
-    auto method = std::dynamic_pointer_cast<LoraMethod>(linear->method);
-    FETTLE_CHECK(method, "{} carries another method", linear->path);
-    method->transposed = linear->conv1d;
-    method->add({site.a, site.b,
-                 LoraTerm{.a = site.a.get(),
-                          .b = site.b.get(),
-                          .scale = static_cast<float>(config_.scale_of(linear->path)),
-                          .dropout = static_cast<float>(config_.lora_dropout),
-                          .site = site_of(linear->path)}});
-    sites_.push_back(std::move(site));
-  }
-}
-
-std::unique_ptr<LoraAdapter> LoraAdapter::create(CausalLM& model, const LoraConfig& config, uint64_t seed) {
-  std::unique_ptr<LoraAdapter> adapter(new LoraAdapter(model, config));
-  adapter->mount(select_targets(model, config.targets));
-  for (Site& site : adapter->sites_) {
-    RandomStream stream({seed, RandomUse::kInit, site_of(site.a->name), 0});
-    float bound = 1.0f / std::sqrt(static_cast<float>(site.linear->in_features));
-    for (float& value : site.a->value.span<float>()) value = (2.0f * stream.uniform() - 1.0f) * bound;
-  }
-  return adapter;
-}
-
-LoraAdapter::~LoraAdapter() {
-  unmount();
-}
-
-void LoraAdapter::unmount() {
-  for (Site& site : sites_) {
-    auto method = std::dynamic_pointer_cast<LoraMethod>(site.linear->method);
-    if (!method) continue;
-    method->remove(site.a.get());
-    if (method->empty()) site.linear->method.reset();
-  }
-  sites_.clear();
-}
-
-void LoraAdapter::set_trainable(bool trainable) {
-  for (Parameter* parameter : parameters()) parameter->trainable = trainable;
-}
-
-void LoraAdapter::set_dropout(double p) {
-  config_.lora_dropout = p;
-  for (Site& site : sites_)
-    std::dynamic_pointer_cast<LoraMethod>(site.linear->method)
-        ->set_dropout(site.a.get(), static_cast<float>(p));
-}
-
-int64_t LoraAdapter::parameter_count() const {
-  int64_t count = 0;
-  for (const Parameter* parameter : parameters()) count += parameter->numel();
-  return count;
-}
-
-std::vector<Parameter*> LoraAdapter::parameters() const {
-  std::vector<Parameter*> all;
-  for (const Site& site : sites_) {
-    all.push_back(site.a.get());
-    all.push_back(site.b.get());
-  }
-  return all;
+void LoraMethod::merge(Tensor& weight, Tensor& bias) const {
+  add_low_rank(weight, b->value, a->value, term.scale);
+  if (a0.defined()) add_low_rank(weight, b0, a0, -term.scale);
+  if (!b_bias) return;
+  if (!bias.defined())
+    fail_usage("{}: lora_bias cannot be merged into a linear without a bias", b_bias->name);
+  cpu_backend().axpy(term.scale, b_bias->value, bias);
 }
 
 }  // namespace fettle

@@ -3,49 +3,107 @@
 #include "fettle/base/error.h"
 #include "fettle/formats/weight_source.h"
 #include "fettle/models/saver.h"
+#include "fettle/peft/dense_weight.h"
 
 namespace fettle {
+namespace {
+
+bool replaced(const Parameter& parameter) {
+  return parameter.kind == MemoryKind::kAdapters;
+}
+
+// A weight of the merged folder: its value in the base folder, or of the copy that was trained in its place.
+class Merger {
+ public:
+  Merger(CausalLM& model, const WeightSource& source) : source_(source) {
+    for (Linear* linear : model.linears()) {
+      bool methods = false;
+      for (const auto& method : linear->methods)
+        methods = methods || (method->active && !method->follows_embedding());
+      bool tied = !source.has(linear->path + ".weight") || linear->weight->name != linear->path + ".weight";
+      if (methods || replaced(*linear->weight)) changed_[linear->path + ".weight"] = linear;
+      if (linear->bias && (methods || replaced(*linear->bias))) changed_[linear->path + ".bias"] = linear;
+      if (tied && (methods || replaced(*linear->weight))) untied_.push_back(linear);
+    }
+    for (Embedding* embedding : model.embeddings())
+      if (replaced(*embedding->weight) || !embedding->methods.empty())
+        embeddings_[embedding->path + ".weight"] = embedding;
+    for (RMSNorm* norm : model.norms())
+      if (replaced(*norm->weight)) copies_[norm->path + ".weight"] = norm->weight.get();
+  }
+
+  /// Linears that shared a weight in the base folder and need their own now.
+  const std::vector<Linear*>& untied() const { return untied_; }
+
+  Tensor value(const std::string& name, DType dtype) const {
+    Tensor result;
+    if (auto linear = changed_.find(name); linear != changed_.end())
+      result = merged(*linear->second, name.ends_with(".bias"));
+    else if (auto embedding = embeddings_.find(name); embedding != embeddings_.end())
+      result = merged(*embedding->second);
+    else if (auto copy = copies_.find(name); copy != copies_.end())
+      result = copy->second->value;
+    else
+      return source_.tensor(name);
+    result = result.to(dtype, MemoryKind::kWorkspace);
+    if (!cpu_backend().all_finite(result))
+      fail_input("\"{}\" is not finite after merging; the adapter is damaged or its values do not fit {}",
+                 name, dtype_name(dtype));
+    return result;
+  }
+
+ private:
+  Tensor base_value(const Parameter& parameter, const std::string& name) const {
+    if (replaced(parameter)) return f32_copy(parameter.value);
+    return f32_copy(source_.tensor(source_.has(name) ? name : parameter.name));
+  }
+
+  Tensor merged(Linear& linear, bool want_bias) const {
+    Tensor weight = base_value(*linear.weight, linear.path + ".weight");
+    Tensor bias = linear.bias ? base_value(*linear.bias, linear.path + ".bias") : Tensor();
+    if (linear.conv1d) weight = transposed(weight);
+    for (const auto& method : linear.methods)
+      if (method->active) method->merge(weight, bias);
+    if (want_bias) return bias;
+    return linear.conv1d ? transposed(weight) : weight;
+  }
+
+  Tensor merged(Embedding& embedding) const {
+    Tensor weight = base_value(*embedding.weight, embedding.path + ".weight");
+    for (const auto& method : embedding.methods)
+      if (method->active) method->merge(weight);
+    return weight;
+  }
+
+  const WeightSource& source_;
+  std::map<std::string, Linear*> changed_;
+  std::map<std::string, Embedding*> embeddings_;
+  std::map<std::string, const Parameter*> copies_;
+  std::vector<Linear*> untied_;
+};
+
+}  // namespace
 
 void merge_to_folder(CausalLM& model, const std::filesystem::path& base, const std::filesystem::path& output,
                      uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress) {
   StagedFolder staged(output);
   WeightSource source = WeightSource::open_model(base);
-  std::map<std::string, Linear*> changed;
-  for (Linear* linear : model.linears())
-    if (linear->method) {
-      if (linear->weight->name != linear->path + ".weight")
-        fail_usage("{} shares its weight with {}; an adapter on a tied head cannot be merged", linear->path,
-                   linear->weight->name);
-      changed[linear->weight->name] = linear;
-    }
+  Merger merger(model, source);
   std::vector<SavedTensor> tensors;
-  for (const std::string& name : source.names()) {
-    TensorInfo info = source.entry(name).info;
+  auto add = [&](const std::string& name, const std::string& like) {
+    TensorInfo info = source.entry(like).info;
     if (!info.dtype)
       fail_input("{}: \"{}\" is {}, which cannot be copied yet", base.string(), printable(name),
                  info.dtype_name);
     DType dtype = *info.dtype;
-    auto found = changed.find(name);
-    if (found == changed.end()) {
-      tensors.push_back({name, dtype, info.shape, [&source, name] { return source.tensor(name); }});
-      continue;
-    }
     tensors.push_back(
-        {name, dtype, info.shape, [&source, name, dtype, linear = found->second] {
-           Tensor stored = source.tensor(name);
-           Tensor weight = stored.dtype() == DType::kF32 ? stored.clone(MemoryKind::kWorkspace)
-                                                         : stored.to(DType::kF32, MemoryKind::kWorkspace);
-           linear->method->merge_into(weight);
-           Tensor merged = weight.to(dtype, MemoryKind::kWorkspace);
-           if (!cpu_backend().all_finite(merged))
-             fail_input(
-                 "\"{}\" is not finite after merging; the adapter is damaged or its values do not fit {}",
-                 name, dtype_name(dtype));
-           return merged;
-         }});
-  }
+        {name, dtype, info.shape, [&merger, name, dtype] { return merger.value(name, dtype); }});
+  };
+  for (const std::string& name : source.names()) add(name, name);
+  for (const Linear* linear : merger.untied())
+    add(linear->path + ".weight", model.embeddings().front()->path + ".weight");
   write_weights(staged.path(), tensors, max_shard_bytes, progress);
-  copy_model_files(base, staged.path(), model.config().dtype);
+  copy_model_files(base, staged.path(), model.config().dtype, !merger.untied().empty());
   staged.commit();
 }
 

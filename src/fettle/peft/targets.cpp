@@ -86,6 +86,18 @@ std::vector<std::string> default_targets(const std::string& model_type) {
   return {};
 }
 
+Ia3Targets default_ia3_targets(const std::string& model_type) {
+  static const std::set<std::string> kLlamaLike = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"};
+  if (kLlamaLike.contains(model_type)) return {{"k_proj", "v_proj", "down_proj"}, {"down_proj"}};
+  return {};
+}
+
+std::vector<std::string> default_norm_targets(const std::string& model_type) {
+  static const std::set<std::string> kLlamaLike = {"llama", "mistral", "qwen2", "qwen3"};
+  if (kLlamaLike.contains(model_type)) return {"input_layernorm", "post_attention_layernorm", "norm"};
+  return {};
+}
+
 std::vector<std::string> all_linear_suffixes(CausalLM& model) {
   std::set<std::string> names;
   for (const Linear* linear : model.linears())
@@ -93,49 +105,52 @@ std::vector<std::string> all_linear_suffixes(CausalLM& model) {
   return {names.begin(), names.end()};
 }
 
-std::vector<Linear*> select_targets(CausalLM& model, const TargetSpec& spec) {
-  std::string lowered = spec.pattern;
+bool targets_module(const TargetSpec& spec, const std::string& path, bool is_head) {
+  if (!spec.exclude_pattern.empty() && regex_fullmatch(spec.exclude_pattern, path)) return false;
+  for (const std::string& item : spec.exclude_modules)
+    if (is_suffix(path, item)) return false;
+  if (spec.all_linear()) return !is_head;
+  if (!spec.pattern.empty()) return regex_fullmatch(spec.pattern, path);
+  for (const std::string& item : spec.modules)
+    if (is_suffix(path, item)) return layer_selected(path, spec);
+  return false;
+}
+
+bool TargetSpec::all_linear() const {
+  std::string lowered = pattern;
   for (char& c : lowered) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  bool all = lowered == "all-linear";
+  return lowered == "all-linear";
+}
+
+std::vector<Linear*> select_targets(CausalLM& model, const TargetSpec& spec,
+                                    const std::vector<std::string>& others) {
   std::vector<Linear*> selected;
-  std::set<std::string> used;
-  for (Linear* linear : model.linears()) {
-    const std::string& path = linear->path;
-    if (!spec.exclude_pattern.empty() && regex_fullmatch(spec.exclude_pattern, path)) continue;
-    bool excluded = false;
-    for (const std::string& item : spec.exclude_modules) excluded = excluded || is_suffix(path, item);
-    if (excluded) continue;
-    bool wanted = false;
-    if (all) {
-      wanted = linear != &model.head();
-    } else if (!spec.pattern.empty()) {
-      wanted = regex_fullmatch(spec.pattern, path);
-    } else {
-      for (const std::string& item : spec.modules)
-        if (is_suffix(path, item)) {
-          wanted = true;
-          used.insert(item);
-        }
-      wanted = wanted && layer_selected(path, spec);
-    }
-    if (wanted) selected.push_back(linear);
-  }
+  for (Linear* linear : model.linears())
+    if (targets_module(spec, linear->path, linear == &model.head())) selected.push_back(linear);
+  bool any = !selected.empty();
   std::set<std::string> suffixes;
   for (const Linear* linear : model.linears()) suffixes.insert(last_component(linear->path));
+  for (const std::string& path : others) {
+    suffixes.insert(last_component(path));
+    any = any || targets_module(spec, path, false);
+  }
   std::vector<std::string> known(suffixes.begin(), suffixes.end());
-  if (selected.empty())
-    fail_usage("no module of {} matches target_modules {}; its linear modules are {}",
-               model.config().architecture,
+  if (!any)
+    fail_usage("no module of {} matches target_modules {}; its modules are {}", model.config().architecture,
                spec.pattern.empty() ? fmt::format("[{}]", fmt::join(spec.modules, ", "))
                                     : "\"" + spec.pattern + "\"",
                fmt::join(known, ", "));
-  for (const std::string& item : spec.modules)
-    if (spec.require_all && !used.contains(item) && spec.exclude_modules.empty()) {
-      std::string near = nearest(item, known);
-      fail_usage("target module \"{}\" does not exist in {}{}; its linear modules are {}", printable(item),
-                 model.config().architecture, near.empty() ? "" : " (did you mean \"" + near + "\"?)",
-                 fmt::join(known, ", "));
-    }
+  if (!spec.require_all || !spec.exclude_modules.empty()) return selected;
+  for (const std::string& item : spec.modules) {
+    bool used = false;
+    for (const Linear* linear : model.linears()) used = used || is_suffix(linear->path, item);
+    for (const std::string& path : others) used = used || is_suffix(path, item);
+    if (used) continue;
+    std::string near = nearest(item, known);
+    fail_usage("target module \"{}\" does not exist in {}{}; its modules are {}", printable(item),
+               model.config().architecture, near.empty() ? "" : " (did you mean \"" + near + "\"?)",
+               fmt::join(known, ", "));
+  }
   return selected;
 }
 

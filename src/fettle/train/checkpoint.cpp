@@ -23,6 +23,7 @@ namespace {
 constexpr int kFormatVersion = 1;
 constexpr const char* kStateFile = "training_state.json";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
+constexpr const char* kAdapterStateFile = "adapter_state.safetensors";
 constexpr const char* kManifest = "manifest.json";
 
 std::string hex(XXH128_hash_t hash) {
@@ -159,6 +160,20 @@ void write_training_state(const fs::path& folder, const CheckpointState& state, 
   if (!optimizer) return;
   failpoint("save-optimizer");
   optimizer->write(folder / kOptimizerFile);
+}
+
+void write_adapter_state(const fs::path& folder, const Adapter& adapter) {
+  std::map<std::string, Tensor> state = adapter.training_state();
+  if (!state.empty()) write_safetensors(folder / kAdapterStateFile, state);
+}
+
+void read_adapter_state(const fs::path& folder, Adapter& adapter) {
+  std::map<std::string, Tensor> state;
+  if (fs::exists(folder / kAdapterStateFile)) {
+    SafetensorsFile file(folder / kAdapterStateFile);
+    for (const auto& [name, info] : file.tensors()) state[name] = file.tensor(name);
+  }
+  adapter.restore_training_state(state);
 }
 
 void seal_checkpoint(const fs::path& folder, int64_t step) {

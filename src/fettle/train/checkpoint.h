@@ -38,6 +38,11 @@ struct CheckpointState {
 void write_training_state(const std::filesystem::path& folder, const CheckpointState& state,
                           const AdamW* optimizer);
 
+/// What the adapter's method remembers beside its weights: adapter_state.safetensors, where there is
+/// anything.
+void write_adapter_state(const std::filesystem::path& folder, const Adapter& adapter);
+void read_adapter_state(const std::filesystem::path& folder, Adapter& adapter);
+
 /// Writes manifest.json: size and XXH3-128 of every file of the folder. Every file and the folder are on the
 /// disk when it returns.
 void seal_checkpoint(const std::filesystem::path& folder, int64_t step);

@@ -15,8 +15,9 @@
 #include "fettle/data/request.h"
 #include "fettle/models/loader.h"
 #include "fettle/models/saver.h"
-#include "fettle/peft/lora.h"
+#include "fettle/peft/adapter.h"
 #include "fettle/track/plot.h"
+#include "fettle/train/adapter_options.h"
 #include "fettle/train/checkpoint.h"
 #include "fettle/train/memory_plan.h"
 #include "fettle/train/run_callbacks.h"
@@ -73,24 +74,6 @@ void resolve_steps(const Config& c, TrainArguments& a, int64_t examples) {
       c.is_set("eval_steps") ? std::max<int64_t>(1, c.steps("eval_steps", total)) : a.logging_steps;
 }
 
-LoraConfig lora_config(const Config& c, CausalLM& model) {
-  LoraConfig lora;
-  lora.r = c.get<int64_t>("lora_rank");
-  lora.lora_alpha = c.get<double>("lora_alpha");
-  lora.lora_dropout = c.get<double>("lora_dropout");
-  lora.use_rslora = c.get<bool>("use_rslora");
-  lora.base_model_name_or_path = c.get<std::string>("model_name_or_path");
-  std::vector<std::string> targets = c.get<std::vector<std::string>>("lora_target");
-  if (targets.size() == 1 && targets[0] == "all") targets = all_linear_suffixes(model);
-  if (targets.size() == 1 && targets[0].find_first_of("*\\[(|^$+?") != std::string::npos)
-    lora.targets.pattern = targets[0];
-  else if (targets.size() == 1 && targets[0] == "all-linear")
-    lora.targets.modules = all_linear_suffixes(model);
-  else
-    lora.targets.modules = targets;
-  return lora;
-}
-
 // Everything of a run that is not the loop itself.
 class FineTuning {
  public:
@@ -103,7 +86,8 @@ class FineTuning {
     resume_ = config.get<Text>("resume_from_checkpoint");
     if (resume_ && (*resume_ == "false" || resume_->empty())) resume_.reset();
     if (resume_ && (*resume_ == "True" || *resume_ == "yes")) resume_ = "true";
-    full_ = config.get<std::string>("finetuning_type") == "full";
+    method_ = config.get<std::string>("finetuning_type");
+    full_ = method_ == "full" || method_ == "freeze";
     compute_ = config.get<bool>("bf16") ? DType::kBF16 : DType::kF32;
     if (std::optional<int> threads = config.get<std::optional<int>>("threads")) set_thread_count(*threads);
   }
@@ -205,7 +189,7 @@ class FineTuning {
     Progress progress("load", "B");
     model_ = load_model(base_,
                         {.compute = compute_,
-                         .trainable_base = full_,
+                         .trainable_base = method_ == "full",
                          .progress =
                              [&](uint64_t done, uint64_t total) {
                                progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
@@ -216,15 +200,14 @@ class FineTuning {
   }
 
   void prepare_trainables() {
+    for (const Parameter* parameter : model_->parameters()) base_parameters_ += parameter->numel();
     if (full_) {
       if (config_.get<std::optional<std::vector<std::string>>>("adapter_name_or_path"))
         fail_usage(
             "adapter_name_or_path: full fine-tuning trains the base; merge the adapter first with fettle "
             "export");
-      for (Parameter* parameter : model_->parameters()) {
-        parameter->trainable = true;
-        trainables_.push_back(parameter);
-      }
+      trainables_ = method_ == "freeze" ? unfrozen_parameters(config_, *model_) : model_->parameters();
+      for (Parameter* parameter : trainables_) parameter->trainable = true;
       return;
     }
     uint64_t seed = static_cast<uint64_t>(config_.get<int64_t>("seed"));
@@ -234,14 +217,13 @@ class FineTuning {
     bool fresh = config_.get<bool>("create_new_adapter") || existing.empty();
     // As LLaMA-Factory: of several adapters all but the last become part of the base; the last one is trained
     // on.
-    for (const std::string& folder : existing) adapters_.push_back(LoraAdapter::load(*model_, folder));
-    if (fresh) adapters_.push_back(LoraAdapter::create(*model_, lora_config(config_, *model_), seed));
+    for (const std::string& folder : existing) adapters_.push_back(Adapter::load(*model_, folder));
+    if (fresh) adapters_.push_back(Adapter::create(*model_, adapter_options(config_, *model_), seed));
     if (adapters_.size() > 1)
       warn("the adapter to be trained is an addition to {}; both are needed at inference",
            fmt::format("{}", fmt::join(existing, ", ")));
-    LoraAdapter& adapter = *adapters_.back();
+    Adapter& adapter = *adapters_.back();
     adapter.set_base_model(base_.string());
-    adapter.set_dropout(config_.get<double>("lora_dropout"));
     adapter.set_trainable(true);
     trainables_ = adapter.parameters();
   }
@@ -258,9 +240,8 @@ class FineTuning {
   }
 
   void say_plan() {
-    int64_t trainable = 0, total = 0, tokens = 0, labels = 0;
+    int64_t trainable = 0, total = base_parameters_, tokens = 0, labels = 0;
     for (const Parameter* parameter : trainables_) trainable += parameter->numel();
-    for (const Parameter* parameter : model_->parameters()) total += parameter->numel();
     if (!full_)
       for (const auto& adapter : adapters_) total += adapter->parameter_count();
     for (const Example& example : data_.examples) {
@@ -273,9 +254,9 @@ class FineTuning {
     auto row = [&](const std::string& name, const std::string& value) { table.add_row({name, value}); };
     row("model",
         fmt::format("{} ({}, {})", base_.string(), model_->config().architecture, dtype_name(compute_)));
-    row("method", full_ ? "full fine-tuning"
-                        : fmt::format("LoRA, r {}, alpha {}", adapters_.back()->config().r,
-                                      adapters_.back()->config().lora_alpha));
+    row("method", method_ == "full"     ? "full fine-tuning"
+                  : method_ == "freeze" ? fmt::format("{} trained tensors of the base", trainables_.size())
+                                        : adapters_.back()->description());
     row("parameters", fmt::format("trainable params: {} || all params: {} || trainable%: {:.4f}",
                                   format_count(trainable), format_count(total),
                                   100.0 * static_cast<double>(trainable) / static_cast<double>(total)));
@@ -324,12 +305,15 @@ class FineTuning {
     RunLock lock(output_);
     remove_leftovers(output_);
     if (!resume_ && config_.get<bool>("overwrite_output_dir")) remove_earlier_run();
+    arguments_.adamw.learning_rate_factor = loraplus_factors(config_);
     AdamW optimizer(cpu_backend(), trainables_, arguments_.adamw);
+    Adapter* adapter = full_ ? nullptr : adapters_.back().get();
     RunIdentity identity = identify_run(config_, data_, trainables_);
     CheckpointState restored;
     if (resume_) {
       fs::path checkpoint = find_checkpoint(*resume_, output_);
       restored = load_checkpoint(checkpoint, identity, optimizer);
+      if (adapter) read_adapter_state(checkpoint, *adapter);
       // A checkpoint of another folder brings its own log along.
       if (!fs::exists(output_ / "trainer_log.jsonl")) restored.log_bytes = 0;
       say("Going on from {} at step {} of {}.", checkpoint.string(), restored.progress.step,
@@ -344,6 +328,7 @@ class FineTuning {
         output_,
         [&](const fs::path& folder) {
           save_weights(folder);
+          if (adapter) write_adapter_state(folder, *adapter);
           write_training_state(folder, {running->progress(), files.history(), files.log_bytes(), identity},
                                only_model ? nullptr : &optimizer);
         },
@@ -353,6 +338,7 @@ class FineTuning {
     Trainer trainer(*model_, cpu_backend(), single_process(), optimizer, data_.examples, arguments_,
                     {&bar, &files, &checkpoints});
     running = &trainer;
+    trainer.set_adapter(adapter);
     trainer.set_evaluation(eval_data_.examples);
     trainer.set_progress(restored.progress);
     TrainSummary summary = trainer.run();
@@ -401,14 +387,16 @@ class FineTuning {
   bool dry_run_;
   fs::path base_, output_;
   std::string stage_;
-  bool full_ = false;
+  std::string method_;
+  bool full_ = false;  ///< the base itself learns: all of it, or with freeze a part
+  int64_t base_parameters_ = 0;
   DType compute_ = DType::kF32;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const ChatTemplate> chat_;
   std::optional<std::string> resume_;
   Dataset data_, eval_data_;
   std::unique_ptr<CausalLM> model_;
-  std::vector<std::unique_ptr<LoraAdapter>> adapters_;  // after the model, so destroyed before it
+  std::vector<std::unique_ptr<Adapter>> adapters_;  // after the model, so destroyed before it
   std::vector<Parameter*> trainables_;
   TrainArguments arguments_;
   TrainPlan plan_;

@@ -46,7 +46,8 @@ void AdamW::step(double learning_rate, double grad_scale) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& parameter = *parameters_[i];
     State& state = states_[i];
-    AdamWArgs args{.learning_rate = static_cast<float>(learning_rate),
+    double factor = options_.learning_rate_factor ? options_.learning_rate_factor(parameter) : 1.0;
+    AdamWArgs args{.learning_rate = static_cast<float>(learning_rate * factor),
                    .beta1 = static_cast<float>(options_.beta1),
                    .beta2 = static_cast<float>(options_.beta2),
                    .epsilon = static_cast<float>(options_.epsilon),

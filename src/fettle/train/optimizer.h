@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@ namespace fettle {
 
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.0;
+  /// Factor of the learning rate of a parameter (LoRA+); empty: 1 for all.
+  std::function<double(const Parameter&)> learning_rate_factor = {};
 };
 
 /// Whether Trainer's create_optimizer decays a parameter: not biases and not the weights of norms.

@@ -105,7 +105,8 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
     tape.backward();
   }
   for (Parameter* parameter : optimizer_.parameters()) communicator_.all_reduce_sum(parameter->gradient);
-  return labels > 0 ? loss / static_cast<double>(labels) : 0.0;
+  double penalty = adapter_ ? adapter_->add_penalty(backend_) : 0.0;
+  return (labels > 0 ? loss / static_cast<double>(labels) : 0.0) + penalty;
 }
 
 // Trainer.evaluation_loop: the mean loss of each batch, repeated for its samples.
@@ -167,6 +168,7 @@ TrainSummary Trainer::run() {
   using Clock = std::chrono::steady_clock;
   Clock::time_point start = Clock::now();
   TrainerProgress& p = progress_;
+  if (adapter_) adapter_->begin_training(plan_.total_steps);
   const double before = p.elapsed_seconds;  // of the runs that this one goes on from
   auto elapsed = [&] { return before + std::chrono::duration<double>(Clock::now() - start).count(); };
   double window_start = before;
@@ -196,6 +198,7 @@ TrainSummary Trainer::run() {
       double rate = arguments_.learning_rate * schedule_(p.step);
       optimizer_.step(rate, clip);
       ++p.step;
+      if (adapter_) adapter_->after_step(p.step);
       failpoint("step");
       p.samples += end - begin;
       p.window_loss += loss;

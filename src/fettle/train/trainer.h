@@ -9,6 +9,7 @@
 #include "fettle/data/batch.h"
 #include "fettle/kernels/communicator.h"
 #include "fettle/models/causal_lm.h"
+#include "fettle/peft/adapter.h"
 #include "fettle/train/callback.h"
 #include "fettle/train/optimizer.h"
 #include "fettle/train/schedule.h"
@@ -73,6 +74,9 @@ class Trainer {
   /// before the optimizer step with Error(kDiverged) naming step and rows; the weights are those before the
   /// step.
   TrainSummary run();
+  /// The adapter that is trained: gives its penalty to the loss and hears of every step. It outlives the
+  /// trainer.
+  void set_adapter(Adapter* adapter) { adapter_ = adapter; }
   /// What the model loses on these examples as it stands, for eval_strategy; they outlive the trainer.
   void set_evaluation(std::span<const Example> examples) { eval_examples_ = examples; }
   const TrainPlan& plan() const { return plan_; }
@@ -95,6 +99,7 @@ class Trainer {
   AdamW& optimizer_;
   Schedule schedule_;
   bool head_trainable_;
+  Adapter* adapter_ = nullptr;
   TrainerProgress progress_;
 };
 

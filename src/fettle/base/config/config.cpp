@@ -275,6 +275,18 @@ class ConfigReader {
         continue;
       names.push_back(option.name);
     }
+    const std::string method = config.get<std::string>("finetuning_type");
+    std::vector<std::string_view> unread;
+    for (size_t i = 0; i < config.entries_.size(); ++i) {
+      const Option& option = option_at(i);
+      const auto& methods = option.methods;
+      if (config.is_set(option.name) && !methods.empty() &&
+          std::find(methods.begin(), methods.end(), method) == methods.end())
+        unread.push_back(option.name);
+    }
+    if (!unread.empty())
+      config.notes_.push_back(
+          fmt::format("not read with finetuning_type {}: {}", method, fmt::join(unread, ", ")));
     if (config.get<bool>("fp16"))
       config.notes_.push_back(fmt::format("fp16: {}", find_option("fp16")->reason));
     if (!names.empty())

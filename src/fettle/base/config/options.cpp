@@ -20,6 +20,8 @@ struct Schema {
     add(G::kModel, schema::model_options());
     add(G::kData, schema::data_options());
     add(G::kMethod, schema::method_options());
+    add(G::kMethod, schema::lora_options());
+    add(G::kMethod, schema::adapter_options());
     add(G::kTraining, schema::training_options());
     add(G::kOptimizer, schema::optimizer_options());
     add(G::kPrecision, schema::precision_options());

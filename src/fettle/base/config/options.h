@@ -82,6 +82,8 @@ struct Option {
   std::vector<ChoiceSpelling> spellings = {};
   /// Values besides the default that a kRefused option takes, because they ask for nothing.
   std::vector<std::string_view> accepted = {};
+  /// Values of finetuning_type that read the option; empty: all.
+  std::vector<std::string_view> methods = {};
   bool common = false;  ///< in the short help
   OptionGroup group = OptionGroup::kModel;
 

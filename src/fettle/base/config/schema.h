@@ -11,6 +11,8 @@ using Options = std::vector<Option>;
 Options model_options();
 Options data_options();
 Options method_options();
+Options lora_options();
+Options adapter_options();
 Options training_options();
 Options optimizer_options();
 Options precision_options();

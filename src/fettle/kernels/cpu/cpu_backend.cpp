@@ -7,8 +7,9 @@
 
 #include "fettle/base/threads.h"
 #include "fettle/kernels/cpu/attention.h"
+#include "fettle/kernels/cpu/method_kernels.h"
 #include "fettle/kernels/cpu/products.h"
-#include "fettle/kernels/cpu/rows.h"
+#include "fettle/kernels/cpu/row_loops.h"
 
 namespace fettle {
 namespace cpu {
@@ -33,41 +34,6 @@ float* scratch_f32(int slot, int64_t n) {
 namespace {
 
 using namespace cpu;
-
-constexpr int64_t kRun = 1 << 14;  ///< elements of a chunk of flat work
-
-// Rows of `width` elements in chunks of about kRun elements.
-template <typename Body>
-void for_rows(int64_t rows, int64_t width, Body body) {
-  int64_t per_chunk = std::max<int64_t>(1, kRun / std::max<int64_t>(1, width));
-  parallel_for((rows + per_chunk - 1) / per_chunk, [&](int64_t chunk) {
-    for (int64_t r = chunk * per_chunk, end = std::min(rows, r + per_chunk); r < end; ++r) body(r);
-  });
-}
-
-template <typename Body>
-void for_runs(int64_t n, Body body) {
-  parallel_for((n + kRun - 1) / kRun, [&](int64_t chunk) {
-    int64_t begin = chunk * kRun;
-    body(begin, std::min(kRun, n - begin));
-  });
-}
-
-// Sums of rows into f32 vectors of `width`: partial sums over fixed blocks of rows, added in order.
-// `add(r, partial)` adds row r to partial [vectors * width].
-template <typename Add>
-void sum_rows(int64_t rows, int64_t width, int vectors, Add add, std::vector<float>& total) {
-  constexpr int64_t kBlock = 128;
-  int64_t blocks = (rows + kBlock - 1) / kBlock, size = width * vectors;
-  std::vector<float> partial(static_cast<size_t>(blocks * size));
-  parallel_for(blocks, [&](int64_t b) {
-    for (int64_t r = b * kBlock, end = std::min(rows, r + kBlock); r < end; ++r)
-      add(r, partial.data() + b * size);
-  });
-  total.assign(static_cast<size_t>(size), 0.0f);
-  for (int64_t b = 0; b < blocks; ++b)
-    vector_kernels().add(total.data(), partial.data() + b * size, total.data(), size);
-}
 
 void add_into(Tensor& out, const float* values) {
   vector_kernels().add(out.data<float>(), values, out.data<float>(), out.numel());
@@ -320,6 +286,42 @@ class CpuBackend final : public Backend {
       dg.store();
       du.store();
     });
+  }
+
+  void multiply(const Tensor& a, const Tensor& b, Tensor& out) override {
+    for_runs(out.numel(), [&](int64_t begin, int64_t n) {
+      const float* x = row_f32(a, begin, n, scratch_f32(0, n));
+      const float* y = row_f32(b, begin, n, scratch_f32(1, n));
+      OutRow z(out, begin, n, scratch_f32(2, n));
+      vector_kernels().multiply(x, y, z.data(), n);
+      z.store();
+    });
+  }
+  void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Tensor& out) override {
+    cpu::scale_columns(x, scale, bias, out);
+  }
+  void transpose_last(const Tensor& x, Tensor& out) override { cpu::transpose_last(x, out); }
+  void add_column_products(const Tensor& a, const Tensor& b, Tensor& out) override {
+    std::vector<float> total;
+    int64_t width = a.cols();
+    sum_rows(
+        a.rows(), width, 1,
+        [&](int64_t r, float* partial) {
+          vector_kernels().multiply_add(1.0f, row_f32(a, r * width, width, scratch_f32(0, width)),
+                                        row_f32(b, r * width, width, scratch_f32(1, width)), partial, width);
+        },
+        total);
+    add_into(out, total.data());
+  }
+  void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) override {
+    cpu::rotate_blocks(x, blocks, transpose, out);
+  }
+  void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) override {
+    cpu::add_block_products(x, dy, dblocks);
+  }
+  void activate(Activation kind, const Tensor& x, Tensor& out) override { cpu::activate(kind, x, out); }
+  void activate_backward(Activation kind, const Tensor& dout, const Tensor& x, Tensor& dx) override {
+    cpu::activate_backward(kind, dout, x, dx);
   }
 
   void embedding(std::span<const int32_t> ids, const Tensor& table, Tensor& out) override {

@@ -56,6 +56,49 @@ void store(Tensor& t, int64_t i, double value) {
   }
 }
 
+double normal_cdf(double x) {
+  return 0.5 * (1.0 + std::erf(x / std::sqrt(2.0)));
+}
+double activated(Activation kind, double x) {
+  double sigmoid = 1.0 / (1.0 + std::exp(-x));
+  double inner = std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x);
+  switch (kind) {
+    case Activation::kRelu:
+      return std::max(x, 0.0);
+    case Activation::kTanh:
+      return std::tanh(x);
+    case Activation::kSigmoid:
+      return sigmoid;
+    case Activation::kSilu:
+      return x * sigmoid;
+    case Activation::kGelu:
+      return x * normal_cdf(x);
+    case Activation::kGeluTanh:
+      return 0.5 * x * (1.0 + std::tanh(inner));
+  }
+  return x;
+}
+double derivative(Activation kind, double x) {
+  double sigmoid = 1.0 / (1.0 + std::exp(-x));
+  double inner = std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x), tanh = std::tanh(inner);
+  switch (kind) {
+    case Activation::kRelu:
+      return x > 0 ? 1.0 : 0.0;
+    case Activation::kTanh:
+      return 1.0 - std::tanh(x) * std::tanh(x);
+    case Activation::kSigmoid:
+      return sigmoid * (1.0 - sigmoid);
+    case Activation::kSilu:
+      return sigmoid * (1.0 + x * (1.0 - sigmoid));
+    case Activation::kGelu:
+      return normal_cdf(x) + x * std::exp(-0.5 * x * x) / std::sqrt(2.0 * M_PI);
+    case Activation::kGeluTanh:
+      return 0.5 * (1.0 + tanh) +
+             0.5 * x * (1.0 - tanh * tanh) * std::sqrt(2.0 / M_PI) * (1.0 + 3.0 * 0.044715 * x * x);
+  }
+  return 1.0;
+}
+
 void accumulate(Tensor& t, int64_t i, double value) {
   store(t, i, load(t, i) + value);
 }
@@ -292,6 +335,59 @@ class ReferenceBackend final : public Backend {
       store(dgate, i, d * u * sigmoid * (1.0 + g * (1.0 - sigmoid)));
       store(dup, i, d * g * sigmoid);
     }
+  }
+
+  void multiply(const Tensor& a, const Tensor& b, Tensor& out) override {
+    for (int64_t i = 0; i < out.numel(); ++i) store(out, i, load(a, i) * load(b, i));
+  }
+  void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Tensor& out) override {
+    for (int64_t i = 0; i < out.numel(); ++i)
+      store(out, i,
+            load(x, i) * load(scale, i % x.cols()) + (bias.defined() ? load(bias, i % x.cols()) : 0.0));
+  }
+  void transpose_last(const Tensor& x, Tensor& out) override {
+    int64_t m = x.dim(1), n = x.dim(2);
+    for (int64_t i = 0; i < x.numel(); ++i)
+      store(out, i / (m * n) * m * n + i % n * m + i / n % m, load(x, i));
+  }
+  void add_column_products(const Tensor& a, const Tensor& b, Tensor& out) override {
+    for (int64_t j = 0; j < a.cols(); ++j) {
+      double sum = 0;
+      for (int64_t i = 0; i < a.rows(); ++i) sum += load(a, i * a.cols() + j) * load(b, i * a.cols() + j);
+      accumulate(out, j, sum);
+    }
+  }
+  void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) override {
+    int64_t size = blocks.dim(1), width = x.cols();
+    std::vector<double> row(static_cast<size_t>(width));
+    for (int64_t t = 0; t < x.rows(); ++t) {
+      for (int64_t c = 0; c < width; ++c) {
+        int64_t n = c / size, j = c % size, matrix = blocks.dim(0) == 1 ? 0 : n;
+        double sum = 0;
+        for (int64_t i = 0; i < size; ++i)
+          sum += load(x, t * width + n * size + i) *
+                 load(blocks, (matrix * size + (transpose ? j : i)) * size + (transpose ? i : j));
+        row[static_cast<size_t>(c)] = sum;
+      }
+      for (int64_t c = 0; c < width; ++c) store(out, t * width + c, row[static_cast<size_t>(c)]);
+    }
+  }
+  void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) override {
+    int64_t size = dblocks.dim(1), width = x.cols();
+    for (int64_t n = 0; n < width / size; ++n)
+      for (int64_t i = 0; i < size; ++i)
+        for (int64_t j = 0; j < size; ++j) {
+          double sum = 0;
+          for (int64_t t = 0; t < x.rows(); ++t)
+            sum += load(x, t * width + n * size + i) * load(dy, t * width + n * size + j);
+          accumulate(dblocks, ((dblocks.dim(0) == 1 ? 0 : n) * size + i) * size + j, sum);
+        }
+  }
+  void activate(Activation kind, const Tensor& x, Tensor& out) override {
+    for (int64_t i = 0; i < out.numel(); ++i) store(out, i, activated(kind, load(x, i)));
+  }
+  void activate_backward(Activation kind, const Tensor& dout, const Tensor& x, Tensor& dx) override {
+    for (int64_t i = 0; i < dx.numel(); ++i) store(dx, i, load(dout, i) * derivative(kind, load(x, i)));
   }
 
   void embedding(std::span<const int32_t> ids, const Tensor& table, Tensor& out) override {

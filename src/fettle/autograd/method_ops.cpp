@@ -1,0 +1,203 @@
+// Ops that parameter-efficient methods are composed of.
+#include "fettle/autograd/ops.h"
+
+namespace fettle {
+namespace {
+
+Tensor like(const Tensor& x) {
+  return Tensor::empty(x.shape(), x.dtype());
+}
+
+// Operands of one dtype are multiplied in it, so that matrices derived from f32 parameters stay f32.
+DType product_type(const Context& context, const Tensor& a, const Tensor& b) {
+  return a.dtype() == b.dtype() ? a.dtype() : context.compute;
+}
+
+}  // namespace
+
+Var leaf(Context& context, Parameter& parameter) {
+  Var result(parameter.value, context.records(parameter.trainable));
+  if (result.slot)
+    context.tape->record([context, &parameter, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor& gradient = parameter.gradient_buffer();
+      context.backend->add(gradient, out->take(parameter.shape), gradient);
+    });
+  return result;
+}
+
+Var matmul(Context& context, const Var& a, const Var& b, bool transpose_b, float alpha) {
+  Tensor left = a.value.reshape({a.value.rows(), a.value.cols()});
+  Tensor y = Tensor::empty({left.rows(), b.value.dim(transpose_b ? 0 : 1)}, left.dtype());
+  DType compute = product_type(context, left, b.value);
+  context.backend->matmul(
+      {.a = &left, .b = &b.value, .out = &y, .transpose_b = transpose_b, .alpha = alpha, .compute = compute});
+  Var result(y, context.records(a.requires_grad() || b.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, left = b.slot ? left : Tensor(), a_shape = a.value.shape(),
+                          right = b.value, a_slot = a.slot, b_slot = b.slot, shape = y.shape(), transpose_b,
+                          alpha, compute, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor dy = out->take(shape);
+      Backend& backend = *context.backend;
+      if (a_slot) {
+        Tensor da = Tensor::empty({shape[0], right.dim(transpose_b ? 1 : 0)}, dy.dtype());
+        backend.matmul({.a = &dy,
+                        .b = &right,
+                        .out = &da,
+                        .transpose_b = !transpose_b,
+                        .alpha = alpha,
+                        .compute = compute});
+        a_slot->accumulate(backend, da.reshape(a_shape));
+      }
+      if (b_slot) {
+        Tensor db = like(right);
+        backend.matmul({.a = transpose_b ? &dy : &left,
+                        .b = transpose_b ? &left : &dy,
+                        .out = &db,
+                        .transpose_a = true,
+                        .alpha = alpha,
+                        .compute = compute});
+        b_slot->accumulate(backend, db);
+      }
+    });
+  return result;
+}
+
+Var multiply(Context& context, const Var& a, const Var& b) {
+  Tensor y = like(a.value);
+  context.backend->multiply(a.value, b.value, y);
+  Var result(y, context.records(a.requires_grad() || b.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, a, b, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor dy = out->take(a.value.shape());
+      for (const auto& [to, other] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
+        if (!to->slot) continue;
+        Tensor d = like(to->value);
+        context.backend->multiply(dy, other->value, d);
+        to->slot->accumulate(*context.backend, d);
+      }
+    });
+  return result;
+}
+
+Var scale(Context& context, const Var& x, float alpha) {
+  Tensor y = like(x.value);
+  context.backend->convert(x.value, y);
+  context.backend->scale(y, alpha);
+  Var result(y, context.records(x.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, shape = y.shape(), slot = x.slot, alpha, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor dy = out->take(shape), dx = like(dy);
+      context.backend->convert(dy, dx);
+      context.backend->scale(dx, alpha);
+      slot->accumulate(*context.backend, dx);
+    });
+  return result;
+}
+
+Var scale_columns(Context& context, const Var& x, const Var& columns, Parameter* bias) {
+  Tensor y = like(x.value);
+  context.backend->scale_columns(x.value, columns.value, bias ? bias->value : Tensor(), y);
+  bool bias_learns = bias && bias->trainable;
+  Var result(y, context.records(x.requires_grad() || columns.requires_grad() || bias_learns));
+  if (result.slot)
+    context.tape->record([context, x = columns.slot ? x.value : Tensor(), shape = y.shape(), x_slot = x.slot,
+                          columns, bias, bias_learns, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor dy = out->take(shape);
+      Backend& backend = *context.backend;
+      if (bias_learns) backend.add_column_sums(dy, bias->gradient_buffer());
+      if (columns.slot) {
+        Tensor d = like(columns.value);
+        backend.fill(d, 0.0);
+        backend.add_column_products(dy, x, d);
+        columns.slot->accumulate(backend, d);
+      }
+      if (x_slot) {
+        Tensor dx = like(dy);
+        backend.scale_columns(dy, columns.value, Tensor(), dx);
+        x_slot->accumulate(backend, dx);
+      }
+    });
+  return result;
+}
+
+Var add_row(Context& context, const Var& x, Parameter& row, float alpha) {
+  Tensor y = like(x.value), ones = Tensor::empty(row.shape, row.value.dtype()), scaled = like(ones);
+  context.backend->fill(ones, 1.0);
+  context.backend->convert(row.value, scaled);
+  context.backend->scale(scaled, alpha);
+  context.backend->scale_columns(x.value, ones, scaled, y);
+  Var result(y, context.records(x.requires_grad() || row.trainable));
+  if (result.slot)
+    context.tape->record([context, shape = y.shape(), slot = x.slot, &row, alpha, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor dy = out->take(shape);
+      if (row.trainable) {
+        Tensor sums = like(row.gradient_buffer());
+        context.backend->fill(sums, 0.0);
+        context.backend->add_column_sums(dy, sums);
+        context.backend->axpy(alpha, sums, row.gradient_buffer());
+      }
+      if (slot) slot->accumulate(*context.backend, dy);
+    });
+  return result;
+}
+
+Var rotate_blocks(Context& context, const Var& x, const Var& blocks) {
+  Tensor y = like(x.value);
+  context.backend->rotate_blocks(x.value, blocks.value, false, y);
+  Var result(y, context.records(x.requires_grad() || blocks.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, x, blocks, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor dy = out->take(x.value.shape());
+      Backend& backend = *context.backend;
+      if (blocks.slot) {
+        Tensor d = like(blocks.value);
+        backend.fill(d, 0.0);
+        backend.add_block_products(x.value, dy, d);
+        blocks.slot->accumulate(backend, d);
+      }
+      if (x.slot) {
+        Tensor dx = like(dy);
+        backend.rotate_blocks(dy, blocks.value, true, dx);
+        x.slot->accumulate(backend, dx);
+      }
+    });
+  return result;
+}
+
+Var transpose_last(Context& context, const Var& x) {
+  Shape shape = {x.value.dim(0), x.value.dim(2), x.value.dim(1)};
+  Tensor y = Tensor::empty(shape, x.value.dtype());
+  context.backend->transpose_last(x.value, y);
+  Var result(y, context.records(x.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, shape, x_shape = x.value.shape(), slot = x.slot, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor dy = out->take(shape), dx = Tensor::empty(x_shape, dy.dtype());
+      context.backend->transpose_last(dy, dx);
+      slot->accumulate(*context.backend, dx);
+    });
+  return result;
+}
+
+Var activate(Context& context, Activation kind, const Var& x) {
+  Tensor y = like(x.value);
+  context.backend->activate(kind, x.value, y);
+  Var result(y, context.records(x.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, kind, x, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor dx = like(x.value);
+      context.backend->activate_backward(kind, out->take(x.value.shape()), x.value, dx);
+      x.slot->accumulate(*context.backend, dx);
+    });
+  return result;
+}
+
+}  // namespace fettle

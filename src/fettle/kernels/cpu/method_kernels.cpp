@@ -1,0 +1,154 @@
+#include "fettle/kernels/cpu/method_kernels.h"
+
+#include <cmath>
+
+#include "fettle/kernels/cpu/row_loops.h"
+
+namespace fettle::cpu {
+namespace {
+
+constexpr float kInverseRoot2 = 0.70710678118654752f, kInverseRootTwoPi = 0.39894228040143268f;
+constexpr float kRootTwoOverPi = 0.79788456080286536f, kGeluCubic = 0.044715f;
+
+float activated(Activation kind, float x) {
+  switch (kind) {
+    case Activation::kRelu:
+      return x > 0 ? x : 0.0f;
+    case Activation::kTanh:
+      return std::tanh(x);
+    case Activation::kSigmoid:
+      return 1.0f / (1.0f + std::exp(-x));
+    case Activation::kSilu:
+      return x / (1.0f + std::exp(-x));
+    case Activation::kGelu:
+      return 0.5f * x * (1.0f + std::erf(x * kInverseRoot2));
+    case Activation::kGeluTanh:
+      return 0.5f * x * (1.0f + std::tanh(kRootTwoOverPi * (x + kGeluCubic * x * x * x)));
+  }
+  return x;
+}
+
+float derivative(Activation kind, float x) {
+  switch (kind) {
+    case Activation::kRelu:
+      return x > 0 ? 1.0f : 0.0f;
+    case Activation::kTanh: {
+      float t = std::tanh(x);
+      return 1.0f - t * t;
+    }
+    case Activation::kSigmoid: {
+      float s = 1.0f / (1.0f + std::exp(-x));
+      return s * (1.0f - s);
+    }
+    case Activation::kSilu: {
+      float s = 1.0f / (1.0f + std::exp(-x));
+      return s * (1.0f + x * (1.0f - s));
+    }
+    case Activation::kGelu:
+      return 0.5f * (1.0f + std::erf(x * kInverseRoot2)) + x * kInverseRootTwoPi * std::exp(-0.5f * x * x);
+    case Activation::kGeluTanh: {
+      float t = std::tanh(kRootTwoOverPi * (x + kGeluCubic * x * x * x));
+      return 0.5f * (1.0f + t) +
+             0.5f * x * (1.0f - t * t) * kRootTwoOverPi * (1.0f + 3.0f * kGeluCubic * x * x);
+    }
+  }
+  return 1.0f;
+}
+
+}  // namespace
+
+void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Tensor& out) {
+  int64_t width = x.cols();
+  std::vector<float> buffer(static_cast<size_t>(width)), bias_buffer(static_cast<size_t>(width));
+  const float* s = row_f32(scale, 0, width, buffer.data());
+  const float* b = bias.defined() ? row_f32(bias, 0, width, bias_buffer.data()) : nullptr;
+  for_rows(x.rows(), width, [&](int64_t r) {
+    const float* source = row_f32(x, r * width, width, scratch_f32(0, width));
+    OutRow y(out, r * width, width, scratch_f32(1, width));
+    vector_kernels().multiply(source, s, y.data(), width);
+    if (b) vector_kernels().add(y.data(), b, y.data(), width);
+    y.store();
+  });
+}
+
+void transpose_last(const Tensor& x, Tensor& out) {
+  int64_t m = x.dim(1), n = x.dim(2), area = m * n;
+  for_rows(x.dim(0), area, [&](int64_t t) {
+    auto turn = [&]<typename T>(const T* source, T* target) {
+      for (int64_t i = 0; i < m; ++i)
+        for (int64_t j = 0; j < n; ++j) target[j * m + i] = source[i * n + j];
+    };
+    const std::byte* source = at(x, t * area);
+    std::byte* target = at(out, t * area);
+    if (dtype_size(x.dtype()) == 4)
+      turn(reinterpret_cast<const uint32_t*>(source), reinterpret_cast<uint32_t*>(target));
+    else
+      turn(reinterpret_cast<const uint16_t*>(source), reinterpret_cast<uint16_t*>(target));
+  });
+}
+
+void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) {
+  int64_t width = x.cols(), size = blocks.dim(1), count = width / size;
+  const float* r = blocks.data<float>();
+  const bool shared = blocks.dim(0) == 1;
+  // Rows of R for the inner axpy; its transpose is made once.
+  std::vector<float> turned;
+  if (transpose) {
+    turned.resize(static_cast<size_t>(blocks.numel()));
+    for (int64_t n = 0; n < blocks.dim(0); ++n)
+      for (int64_t i = 0; i < size; ++i)
+        for (int64_t j = 0; j < size; ++j)
+          turned[static_cast<size_t>((n * size + j) * size + i)] = r[(n * size + i) * size + j];
+    r = turned.data();
+  }
+  for_rows(x.rows(), width * size, [&](int64_t row) {
+    const float* source = row_f32(x, row * width, width, scratch_f32(0, width));
+    float* sum = scratch_f32(1, width);
+    std::memset(sum, 0, static_cast<size_t>(width) * 4);
+    for (int64_t n = 0; n < count; ++n) {
+      const float* matrix = r + (shared ? 0 : n * size * size);
+      for (int64_t i = 0; i < size; ++i)
+        vector_kernels().axpy(source[n * size + i], matrix + i * size, sum + n * size, size);
+    }
+    write_f32(sum, at(out, row * width), out.dtype(), width);
+  });
+}
+
+void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) {
+  int64_t width = x.cols(), size = dblocks.dim(1), count = width / size, area = size * size;
+  const bool shared = dblocks.dim(0) == 1;
+  std::vector<float> sums(static_cast<size_t>(count * area));
+  parallel_for(count, [&](int64_t n) {
+    float* sum = sums.data() + n * area;
+    for (int64_t t = 0; t < x.rows(); ++t) {
+      const float* a = row_f32(x, t * width + n * size, size, scratch_f32(0, size));
+      const float* b = row_f32(dy, t * width + n * size, size, scratch_f32(1, size));
+      for (int64_t i = 0; i < size; ++i) vector_kernels().axpy(a[i], b, sum + i * size, size);
+    }
+  });
+  for (int64_t n = 0; n < count; ++n) {
+    float* target = dblocks.data<float>() + (shared ? 0 : n * area);
+    vector_kernels().add(target, sums.data() + n * area, target, area);
+  }
+}
+
+void activate(Activation kind, const Tensor& x, Tensor& out) {
+  for_runs(x.numel(), [&](int64_t begin, int64_t n) {
+    const float* source = row_f32(x, begin, n, scratch_f32(0, n));
+    OutRow y(out, begin, n, scratch_f32(1, n));
+    for (int64_t i = 0; i < n; ++i) y.data()[i] = activated(kind, source[i]);
+    y.store();
+  });
+}
+
+void activate_backward(Activation kind, const Tensor& dout, const Tensor& x, Tensor& dx) {
+  for_runs(x.numel(), [&](int64_t begin, int64_t n) {
+    const float* source = row_f32(x, begin, n, scratch_f32(0, n));
+    const float* d = row_f32(dout, begin, n, scratch_f32(1, n));
+    OutRow y(dx, begin, n, scratch_f32(2, n));
+    for (int64_t i = 0; i < n; ++i) y.data()[i] = d[i] * derivative(kind, source[i]);
+    y.store();
+  });
+}
+
+}  // namespace fettle::cpu

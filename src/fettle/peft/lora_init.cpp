@@ -1,0 +1,143 @@
+#include "fettle/peft/lora_init.h"
+
+// One thread, so that results do not depend on the number of threads.
+#define EIGEN_DONT_PARALLELIZE
+#include <Eigen/Dense>
+#include <charconv>
+#include <cmath>
+
+#include "fettle/base/error.h"
+#include "fettle/base/random.h"
+#include "fettle/peft/dense_weight.h"
+
+namespace fettle {
+namespace {
+
+// Row-major, so that tensors are mapped without a copy.
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using MatrixMap = Eigen::Map<Matrix>;
+
+MatrixMap mapped(Tensor& t) {
+  return {t.data<float>(), t.dim(0), t.dim(1)};
+}
+
+Matrix random_matrix(int64_t rows, int64_t cols, uint64_t seed, const std::string& name) {
+  RandomStream stream({seed, RandomUse::kInit, random_site(name), 1});
+  Matrix m(rows, cols);
+  for (int64_t i = 0; i < m.size(); ++i) m.data()[i] = static_cast<float>(stream.normal());
+  return m;
+}
+
+// The first columns of Q in the QR decomposition of a tall matrix.
+Matrix orthonormal(const Matrix& m) {
+  Eigen::HouseholderQR<Matrix> qr(m);
+  return qr.householderQ() * Matrix::Identity(m.rows(), std::min(m.rows(), m.cols()));
+}
+
+struct Triplets {
+  Matrix u;  // [out, r]
+  Eigen::VectorXf s;
+  Matrix v;  // [in, r]
+};
+
+Triplets largest_triplets(const Matrix& w, int64_t r) {
+  Eigen::BDCSVD<Matrix> svd(w, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  return {svd.matrixU().leftCols(r), svd.singularValues().head(r), svd.matrixV().leftCols(r)};
+}
+
+// torch.svd_lowrank (Halko et al., arXiv 0909.4061, algorithm 5.1 on the range of algorithm 4.4).
+Triplets subspace_triplets(const Matrix& w, int64_t r, int64_t rounds, uint64_t seed,
+                           const std::string& name) {
+  Matrix q = orthonormal(w * random_matrix(w.cols(), r, seed, name));
+  for (int64_t i = 0; i < rounds; ++i) {
+    q = orthonormal(w.transpose() * q);
+    q = orthonormal(w * q);
+  }
+  Matrix small = q.transpose() * w;  // [r, in]
+  Eigen::BDCSVD<Matrix> svd(small, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  return {q * svd.matrixU(), svd.singularValues(), svd.matrixV()};
+}
+
+void fill_pissa(const Linear& linear, LoraMethod& method, int64_t rounds, uint64_t seed) {
+  Tensor weight = dense_weight(linear);
+  int64_t r = method.a->shape[0];
+  Triplets t = rounds < 0 ? largest_triplets(mapped(weight), r)
+                          : subspace_triplets(mapped(weight), r, rounds, seed, method.a->name);
+  Eigen::VectorXf root = (t.s / method.term.scale).cwiseSqrt();
+  mapped(method.a->value) = root.asDiagonal() * t.v.transpose();
+  mapped(method.b->value) = t.u * root.asDiagonal();
+}
+
+// Q[:, :r] depends on the first r columns alone, and R[:r] = Qᵀ W.
+void fill_olora(const Linear& linear, LoraMethod& method) {
+  Tensor weight = dense_weight(linear);
+  int64_t r = method.a->shape[0];
+  MatrixMap w = mapped(weight);
+  Matrix q = orthonormal(w.leftCols(r));
+  mapped(method.a->value) = q.transpose() * w;
+  mapped(method.b->value) = q;
+}
+
+void fill_orthogonal(const Linear& linear, LoraMethod& method, uint64_t seed) {
+  int64_t r = method.a->shape[0], half = r / 2;
+  if (r % 2 != 0) fail_usage("init_lora_weights orthogonal: the rank must be even, found {}", r);
+  Matrix q = orthonormal(random_matrix(r, r, seed, method.a->name + ".q"));
+  Matrix even(half, r), odd(half, r);
+  for (int64_t i = 0; i < half; ++i) {
+    even.row(i) = q.row(2 * i);
+    odd.row(i) = q.row(2 * i + 1);
+  }
+  Matrix left = random_matrix(linear.in_features, half, seed, method.a->name);
+  Matrix right = random_matrix(half, linear.out_features, seed, method.b->name);
+  mapped(method.a->value) = (left * even).transpose() / 10.0f;
+  mapped(method.b->value) = right.transpose() * odd / 10.0f;
+}
+
+}  // namespace
+
+LoraInit initialise_lora(const std::string& init, const Linear& linear, LoraMethod& method, uint64_t seed) {
+  int64_t r = method.a->shape[0];
+  if (init == "true") {
+    fill_kaiming_uniform(*method.a, seed);
+    return {};
+  }
+  if (init == "false") {
+    fill_kaiming_uniform(*method.a, seed);
+    fill_kaiming_uniform(*method.b, seed);
+    return {};
+  }
+  if (init == "gaussian") {
+    fill_normal(*method.a, 1.0 / static_cast<double>(r), seed);
+    return {};
+  }
+  if (init == "orthogonal") {
+    fill_orthogonal(linear, method, seed);
+    return {};
+  }
+  constexpr std::string_view kRounds = "pissa_niter_";
+  if (init == "pissa" || init == "olora" || init.starts_with(kRounds)) {
+    if (r > std::min(linear.in_features, linear.out_features))
+      fail_usage("init_lora_weights {}: rank {} is larger than {} has ({} x {})", init, r, linear.path,
+                 linear.out_features, linear.in_features);
+    if (init == "olora") {
+      fill_olora(linear, method);
+      return {.changes_base = true};
+    }
+    int64_t rounds = -1;
+    if (init != "pissa") {
+      const char* begin = init.data() + kRounds.size();
+      auto [end, error] = std::from_chars(begin, init.data() + init.size(), rounds);
+      if (error != std::errc() || end != init.data() + init.size() || rounds < 0 || rounds > 1000)
+        fail_usage("init_lora_weights \"{}\": expected pissa_niter_N with N from 0 to 1000", printable(init));
+    }
+    fill_pissa(linear, method, rounds, seed);
+    return {.changes_base = true};
+  }
+  fail_usage(
+      "init_lora_weights \"{}\" is not available; known: true, false, gaussian, orthogonal, pissa, "
+      "pissa_niter_N, "
+      "olora",
+      printable(init));
+}
+
+}  // namespace fettle

@@ -1,0 +1,229 @@
+#include "fettle/train/adapter_options.h"
+
+#include <charconv>
+
+#include "fettle/base/error.h"
+
+namespace fettle {
+namespace {
+
+using Names = std::vector<std::string>;
+
+// A list of names, or one text that is a regex.
+void add_modules(OrderedJson& keys, const char* key, const Names& names) {
+  if (names.empty()) return;
+  if (names.size() == 1 && names[0].find_first_of("*\\[(|^$+?") != std::string::npos)
+    keys[key] = names[0];
+  else
+    keys[key] = names;
+}
+
+void add_targets(const Config& c, CausalLM& model, const std::string& method, OrderedJson& keys) {
+  const bool own_default = method == "ia3" || method == "ln_tuning";
+  const char* option = method == "oft" && c.is_set("oft_target") ? "oft_target" : "lora_target";
+  Names targets = c.get<Names>(option);
+  if (own_default && !c.is_set(option)) targets.clear();  // PEFT's own
+  if (targets.size() == 1 && (targets[0] == "all" || targets[0] == "all-linear"))
+    targets = all_linear_suffixes(model);
+  add_modules(keys, "target_modules", targets);
+  add_modules(keys, "exclude_modules", c.get<Names>("exclude_modules"));
+}
+
+std::vector<int64_t> integers(const Config& c, const char* option) {
+  std::vector<int64_t> numbers;
+  for (const std::string& text : c.get<Names>(option)) {
+    int64_t number = 0;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size())
+      fail_usage("{} ({}): \"{}\" is not a whole number", option, c.origin(option).text, printable(text));
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+void add_layers(const Config& c, OrderedJson& keys) {
+  std::vector<int64_t> layers = integers(c, "layers_to_transform");
+  if (!layers.empty()) keys["layers_to_transform"] = layers;
+  Names pattern = c.get<Names>("layers_pattern");
+  if (!pattern.empty()) keys["layers_pattern"] = pattern;
+}
+
+void add_patterns(const Config& c, OrderedJson& keys) {
+  for (const char* key : {"rank_pattern", "alpha_pattern"})
+    if (Json pattern = c.object(key); !pattern.is_null()) keys[key] = OrderedJson::parse(pattern.dump());
+}
+
+void add_lora(const Config& c, OrderedJson& keys) {
+  keys["lora_alpha"] = c.get<double>("lora_alpha");
+  keys["lora_dropout"] = c.get<double>("lora_dropout");
+}
+
+void add_plain_lora(const Config& c, OrderedJson& keys) {
+  keys["r"] = c.get<int64_t>("lora_rank");
+  add_lora(c, keys);
+  add_patterns(c, keys);
+  for (const char* key : {"use_rslora", "use_dora", "lora_bias"}) keys[key] = c.get<bool>(key);
+  keys["bias"] = c.get<std::string>("bias");
+  std::vector<int64_t> tokens = integers(c, "trainable_token_indices");
+  if (!tokens.empty()) keys["trainable_token_indices"] = tokens;
+  std::string init = c.get<std::string>("init_lora_weights");
+  if (c.get<bool>("pissa_init")) {
+    if (c.is_set("init_lora_weights"))
+      fail_usage("pissa_init and init_lora_weights contradict each other; drop one of them");
+    int64_t rounds = c.get<int64_t>("pissa_iter");
+    init = rounds < 0 ? "pissa" : fmt::format("pissa_niter_{}", rounds);
+  }
+  if (init == "true" || init == "false")
+    keys["init_lora_weights"] = init == "true";
+  else
+    keys["init_lora_weights"] = init;
+}
+
+void add_adalora(const Config& c, OrderedJson& keys) {
+  add_lora(c, keys);
+  for (const char* key : {"init_r", "target_r", "tinit", "tfinal", "deltaT"}) keys[key] = c.get<int64_t>(key);
+  keys["orth_reg_weight"] = c.get<double>("orth_reg_weight");
+}
+
+void add_lycoris(const Config& c, OrderedJson& keys) {
+  keys["r"] = c.get<int64_t>("lora_rank");
+  keys["alpha"] = c.get<double>("lora_alpha");
+  add_patterns(c, keys);
+  for (const char* key : {"rank_dropout", "module_dropout"}) keys[key] = c.get<double>(key);
+}
+
+void add_vera(const Config& c, OrderedJson& keys) {
+  keys["r"] = c.get<int64_t>("vera_rank");
+  keys["vera_dropout"] = c.get<double>("lora_dropout");
+  keys["d_initial"] = c.get<double>("d_initial");
+  keys["projection_prng_key"] = c.get<int64_t>("projection_prng_key");
+  keys["save_projection"] = c.get<bool>("save_projection");
+}
+
+void add_oft(const Config& c, OrderedJson& keys) {
+  keys["r"] = c.get<int64_t>("oft_rank");
+  // As LLaMA-Factory: a number of blocks takes the place of their size.
+  keys["oft_block_size"] =
+      c.get<int64_t>("oft_rank") > 0 && !c.is_set("oft_block_size") ? 0 : c.get<int64_t>("oft_block_size");
+  for (const char* key : {"coft", "block_share", "use_cayley_neumann"}) keys[key] = c.get<bool>(key);
+  keys["eps"] = c.get<double>("oft_eps");
+  keys["num_cayley_neumann_terms"] = c.get<int64_t>("num_cayley_neumann_terms");
+}
+
+// A number of blocks takes the place of their size.
+void add_boft(const Config& c, OrderedJson& keys) {
+  int64_t count = c.get<int64_t>("boft_block_num");
+  keys["boft_block_num"] = count;
+  keys["boft_block_size"] = count > 0 && !c.is_set("boft_block_size") ? 0 : c.get<int64_t>("boft_block_size");
+}
+
+const char* peft_type(const std::string& method) {
+  static const std::map<std::string, const char*> kTypes = {{"lora", "LORA"},
+                                                            {"adalora", "ADALORA"},
+                                                            {"loha", "LOHA"},
+                                                            {"lokr", "LOKR"},
+                                                            {"ia3", "IA3"},
+                                                            {"vera", "VERA"},
+                                                            {"oft", "OFT"},
+                                                            {"boft", "BOFT"},
+                                                            {"ln_tuning", "LN_TUNING"},
+                                                            {"bitfit", "BEFT"},
+                                                            {"trainable_tokens", "TRAINABLE_TOKENS"}};
+  return kTypes.at(method);
+}
+
+}  // namespace
+
+AdapterConfig adapter_options(const Config& c, CausalLM& model) {
+  const std::string method = c.get<std::string>("finetuning_type");
+  OrderedJson keys = {{"peft_type", peft_type(method)},
+                      {"base_model_name_or_path", c.get<std::string>("model_name_or_path")}};
+  if (method == "trainable_tokens") {
+    keys["token_indices"] = integers(c, "trainable_token_indices");
+  } else {
+    add_targets(c, model, method, keys);
+    add_layers(c, keys);
+  }
+  if (method == "lora") add_plain_lora(c, keys);
+  if (method == "adalora") add_adalora(c, keys);
+  if (method == "loha" || method == "lokr") add_lycoris(c, keys);
+  if (method == "lokr") {
+    keys["decompose_both"] = c.get<bool>("decompose_both");
+    keys["decompose_factor"] = c.get<int64_t>("decompose_factor");
+  }
+  if (method == "ia3") add_modules(keys, "feedforward_modules", c.get<Names>("feedforward_modules"));
+  if (method == "vera") add_vera(c, keys);
+  if (method == "oft") add_oft(c, keys);
+  if (method == "boft") add_boft(c, keys);
+  Names full = c.get<Names>("additional_target");
+  if (!full.empty()) keys["modules_to_save"] = full;
+  AdapterConfig config = AdapterConfig::parse(std::move(keys), "options");
+  config.targets.require_all = true;
+  return config;
+}
+
+std::function<double(const Parameter&)> loraplus_factors(const Config& c) {
+  std::optional<double> ratio = c.get<std::optional<double>>("loraplus_lr_ratio");
+  if (!ratio) return {};
+  double embedding = c.get<double>("loraplus_lr_embedding") / c.get<double>("learning_rate");
+  return [ratio = *ratio, embedding](const Parameter& parameter) {
+    if (parameter.name.find("lora_embedding_B") != std::string::npos) return embedding;
+    bool b = parameter.name.find("lora_B") != std::string::npos || parameter.shape.size() == 1;
+    return b ? ratio : 1.0;
+  };
+}
+
+std::vector<Parameter*> unfrozen_parameters(const Config& c, CausalLM& model) {
+  int64_t layers = model.config().num_hidden_layers, wanted = c.get<int64_t>("freeze_trainable_layers");
+  if (wanted == 0 || std::abs(wanted) > layers)
+    fail_usage("freeze_trainable_layers ({}): {} of the {} layers of {}",
+               c.origin("freeze_trainable_layers").text, wanted, layers, model.config().architecture);
+  int64_t first = wanted > 0 ? layers - wanted : 0, end = wanted > 0 ? layers : -wanted;
+  Names modules = c.get<Names>("freeze_trainable_modules"), extra = c.get<Names>("freeze_extra_modules");
+  bool all = std::find(modules.begin(), modules.end(), "all") != modules.end();
+  std::map<std::string, bool> used;
+  for (const std::string& name : all ? Names() : modules) used[name] = false;
+  for (const std::string& name : extra) used[name] = false;
+
+  std::vector<Parameter*> chosen;
+  std::map<std::string, bool> inside, outside;  // what could have been named
+  constexpr std::string_view kLayers = ".layers.";
+  for (Parameter* parameter : model.parameters()) {
+    const std::string& name = parameter->name;
+    bool take = false;
+    if (size_t at = name.find(kLayers); at != name.npos) {
+      int64_t layer = 0;
+      const char* begin = name.data() + at + kLayers.size();
+      const char* rest = std::from_chars(begin, name.data() + name.size(), layer).ptr + 1;
+      std::string module(rest, std::find(rest, name.data() + name.size(), '.'));
+      inside[module] = true;
+      bool named = std::find(modules.begin(), modules.end(), module) != modules.end();
+      if (named) used[module] = true;
+      take = layer >= first && layer < end && (all || named);
+    } else {
+      size_t dot = name.rfind('.');
+      size_t start = name.rfind('.', dot - 1);
+      std::string module =
+          name.substr(start == name.npos ? 0 : start + 1, dot - (start == name.npos ? 0 : start + 1));
+      outside[module] = true;
+      take = std::find(extra.begin(), extra.end(), module) != extra.end();
+      if (take) used[module] = true;
+    }
+    if (take) chosen.push_back(parameter);
+  }
+  for (const auto& [name, found] : used)
+    if (!found) {
+      Names known;
+      for (const auto& [module, _] : inside) known.push_back(module);
+      for (const auto& [module, _] : outside) known.push_back(module);
+      fail_usage("finetuning_type freeze: {} has no module \"{}\"; in its layers and outside there are {}",
+                 model.config().architecture, printable(name), fmt::join(known, ", "));
+    }
+  for (Parameter* parameter : chosen) {
+    Tensor f32 = parameter->value.to(DType::kF32, MemoryKind::kWeights);
+    parameter->value = f32.shares_storage_with(parameter->value) ? f32.clone(MemoryKind::kWeights) : f32;
+  }
+  return chosen;
+}
+
+}  // namespace fettle

@@ -1,0 +1,220 @@
+// Every method against PEFT on tiny models: forward, gradients, training steps, merging and files. Fixtures:
+// tools/golden/make_methods.py.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "fettle/base/error.h"
+#include "fettle/formats/safetensors.h"
+#include "fettle/models/loader.h"
+#include "fettle/peft/adapter.h"
+#include "fettle/peft/merge.h"
+#include "support.h"
+
+namespace fettle {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct MethodCase {
+  std::string model, method;
+};
+
+std::vector<MethodCase> cases() {
+  std::vector<MethodCase> all;
+  for (const auto& model : fs::directory_iterator(test::golden_dir() / "methods"))
+    for (const auto& method : fs::directory_iterator(model.path()))
+      all.push_back({model.path().filename().string(), method.path().filename().string()});
+  std::sort(all.begin(), all.end(), [](const MethodCase& a, const MethodCase& b) {
+    return std::tie(a.model, a.method) < std::tie(b.model, b.method);
+  });
+  return all;
+}
+
+std::unique_ptr<CausalLM> load(const fs::path& folder) {
+  std::vector<std::string> notes;
+  return load_model(folder, {.compute = DType::kF32, .trainable_base = false, .progress = {}}, notes);
+}
+
+Tensor logits(CausalLM& model, const std::vector<int32_t>& ids) {
+  Context context{.backend = &cpu_backend(), .compute = DType::kF32};
+  return model.logits(context, model.hidden_states(context, make_input({ids}))).value;
+}
+
+void expect_near(const Tensor& got, const Tensor& want, double tolerance, const std::string& what) {
+  ASSERT_EQ(got.numel(), want.numel()) << what;
+  double largest = 1e-4, most = 0;
+  for (int64_t i = 0; i < want.numel(); ++i) {
+    largest = std::max(largest, static_cast<double>(std::abs(want.data<float>()[i])));
+    most = std::max(most, static_cast<double>(std::abs(got.data<float>()[i] - want.data<float>()[i])));
+  }
+  EXPECT_LE(most, tolerance * largest) << what;
+}
+
+class GoldenMethod : public ::testing::TestWithParam<MethodCase> {
+ protected:
+  void SetUp() override {
+    folder_ = test::golden_dir() / "methods" / GetParam().model / GetParam().method;
+    base_ = test::golden_dir() / "models" / GetParam().model;
+    golden_ = read_json(folder_ / "golden.json");
+    reference_ = std::make_unique<SafetensorsFile>(folder_ / "golden.safetensors");
+    model_ = load(base_);
+    for (const Json& row : golden_["rows"]) {
+      rows_.push_back(row["input_ids"]);
+      std::vector<int32_t> own = row["labels"];
+      for (size_t t = 0; t < own.size(); ++t) {
+        labels_.push_back(t + 1 < own.size() ? own[t + 1] : -100);
+        label_count_ += labels_.back() >= 0;
+      }
+    }
+  }
+
+  double forward_backward(Adapter& adapter, bool checkpointing = false) {
+    for (Parameter* parameter : adapter.parameters()) parameter->gradient = Tensor();
+    Tape tape;
+    Context context{.backend = &cpu_backend(), .tape = &tape, .compute = DType::kF32, .training = true};
+    ModelInput input = make_input(rows_);
+    input.gradient_checkpointing = checkpointing;
+    Var hidden = model_->hidden_states(context, input);
+    auto head = [&](Context& c, const Var& h) { return model_->logits(c, h); };
+    double loss = linear_cross_entropy(context, hidden, head, model_->config().vocab_size, labels_,
+                                       1.0f / static_cast<float>(label_count_), model_->head_trainable());
+    tape.backward();
+    return loss / static_cast<double>(label_count_);
+  }
+
+  Tensor wanted(const std::string& kind, const Parameter& parameter) {
+    for (const char* prefix : {"base_model.model.", "base_model."})
+      for (const char* end : {"", ".weight"})
+        if (std::string key = kind + prefix + parameter.name + end; reference_->tensors().contains(key))
+          return reference_->tensor(key);
+    ADD_FAILURE() << kind << parameter.name << " is not in the fixture";
+    return Tensor::zeros(parameter.shape, DType::kF32);
+  }
+
+  fs::path folder_, base_;
+  Json golden_ = Json();
+  std::unique_ptr<SafetensorsFile> reference_;
+  std::unique_ptr<CausalLM> model_;
+  std::vector<std::vector<int32_t>> rows_;
+  std::vector<int32_t> labels_;
+  int64_t label_count_ = 0;
+};
+
+TEST_P(GoldenMethod, ForwardIsPefts) {
+  Tensor plain = logits(*model_, rows_[0]);
+  {
+    auto adapter = Adapter::load(*model_, folder_);
+    EXPECT_EQ(adapter->parameter_count(), golden_["trainable_parameters"].get<int64_t>());
+    expect_near(logits(*model_, rows_[0]), reference_->tensor("logits.0"), 1e-4, "logits");
+    adapter->set_active(false);
+    if (!GetParam().method.ends_with("issa") && !GetParam().method.ends_with("olora")) {
+      Tensor idle = logits(*model_, rows_[0]);
+      EXPECT_EQ(std::memcmp(idle.raw(), plain.raw(), plain.nbytes()), 0)
+          << "an inactive adapter changes nothing";
+    }
+  }
+  Tensor after = logits(*model_, rows_[0]);
+  EXPECT_EQ(std::memcmp(after.raw(), plain.raw(), plain.nbytes()), 0)
+      << "unmounting leaves the base as it was";
+}
+
+TEST_P(GoldenMethod, GradientsArePefts) {
+  auto adapter = Adapter::load(*model_, folder_);
+  adapter->set_trainable(true);
+  for (bool checkpointing : {false, true}) {
+    EXPECT_NEAR(forward_backward(*adapter, checkpointing), golden_["loss"].get<double>(), 2e-5);
+    for (Parameter* parameter : adapter->parameters()) {
+      expect_near(parameter->gradient_buffer(), wanted("grad.", *parameter), 5e-4, parameter->name);
+    }
+  }
+}
+
+TEST_P(GoldenMethod, TrainingStepsArePefts) {
+  auto adapter = Adapter::load(*model_, folder_);
+  adapter->set_trainable(true);
+  int64_t steps = golden_["steps"];
+  adapter->begin_training(steps);
+  std::map<Parameter*, std::pair<Tensor, Tensor>> moments;
+  std::vector<Parameter*> parameters = adapter->parameters();
+  for (Parameter* p : parameters)
+    moments[p] = {Tensor::zeros(p->shape, DType::kF32), Tensor::zeros(p->shape, DType::kF32)};
+  for (int64_t step = 1; step <= steps; ++step) {
+    double loss = forward_backward(*adapter) + adapter->add_penalty(cpu_backend());
+    EXPECT_NEAR(loss, golden_["step_losses"][static_cast<size_t>(step - 1)].get<double>(), 2e-4)
+        << "step " << step;
+    AdamWArgs args{.learning_rate = golden_["learning_rate"].get<float>(),
+                   .beta1 = 0.9f,
+                   .beta2 = 0.999f,
+                   .epsilon = 1e-8f,
+                   .weight_decay = 0.0f,
+                   .step = step};
+    for (Parameter* p : parameters)
+      cpu_backend().adamw(p->value, p->gradient_buffer(), moments[p].first, moments[p].second, args);
+    adapter->after_step(step);
+  }
+  // Adam divides by the size of the gradient, so elements whose gradient is rounding noise may differ by a
+  // step.
+  for (Parameter* p : parameters) {
+    Tensor want = wanted("step.", *p);
+    int64_t far = 0;
+    for (int64_t i = 0; i < p->numel(); ++i)
+      far += std::abs(p->value.data<float>()[i] - want.data<float>()[i]) > 2e-4;
+    EXPECT_LE(far, p->numel() / 50) << p->name;
+  }
+}
+
+TEST_P(GoldenMethod, MergedFolderGivesPeftsMergedLogits) {
+  if (!reference_->tensors().contains("merged.logits.0")) return;  // PEFT merges it to something else, or not
+  test::TempDir dir;
+  auto adapter = Adapter::load(*model_, folder_);
+  ASSERT_EQ(adapter->why_not_mergeable(), "");
+  merge_to_folder(*model_, base_, dir / "merged", 1 << 30, {});
+  expect_near(logits(*load(dir / "merged"), rows_[0]), reference_->tensor("merged.logits.0"), 1e-4, "merged");
+}
+
+TEST_P(GoldenMethod, SavedFilesArePefts) {
+  test::TempDir dir;
+  auto adapter = Adapter::load(*model_, folder_);
+  adapter->save(dir.path());
+  SafetensorsFile ours(dir / "adapter_model.safetensors"), theirs(folder_ / "adapter_model.safetensors");
+  Json config = read_json(dir / "adapter_config.json"), golden = read_json(folder_ / "adapter_config.json");
+  EXPECT_EQ(config["peft_type"], golden["peft_type"]);
+  bool doubled = GetParam().method.ends_with("pissa") || GetParam().method.ends_with("olora");
+  if (!doubled) {
+    EXPECT_EQ(ours.metadata(), theirs.metadata());
+    for (const auto& [name, info] : theirs.tensors()) {
+      if (name.ends_with("embed_tokens.base_layer.weight") || name.ends_with("lm_head.base_layer.weight"))
+        continue;  // the base's own table, which is not repeated
+      ASSERT_TRUE(ours.tensors().contains(name)) << name;
+      Tensor a = ours.tensor(name), b = theirs.tensor(name);
+      ASSERT_EQ(a.shape(), b.shape()) << name;
+      EXPECT_EQ(std::memcmp(a.raw(), b.raw(), a.nbytes()), 0) << name;
+    }
+    for (const auto& [name, info] : ours.tensors()) EXPECT_TRUE(theirs.tensors().contains(name)) << name;
+    // Every key that we write is one of PEFT's and says the same.
+    for (const auto& [key, value] : config.items()) {
+      if (key == "inference_mode" || key == "init_lora_weights") continue;
+      ASSERT_TRUE(golden.contains(key)) << key;
+      Json mine = value, peft = golden[key];
+      if (mine.is_array()) std::sort(mine.begin(), mine.end());
+      if (peft.is_array()) std::sort(peft.begin(), peft.end());
+      EXPECT_EQ(mine, peft) << key;
+    }
+  }
+  Tensor want = reference_->tensor("logits.0");
+  adapter.reset();
+  auto again = Adapter::load(*model_, dir.path());
+  expect_near(logits(*model_, rows_[0]), want, 1e-4, "read back");
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, GoldenMethod, ::testing::ValuesIn(cases()), [](const auto& info) {
+  std::string name = info.param.model + "_" + info.param.method;
+  for (char& c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
+});
+
+}  // namespace
+}  // namespace fettle

@@ -1,0 +1,107 @@
+// Every finetuning_type by the program itself: it trains, a killed run goes on bit for bit, the result
+// generates and merges.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "fettle/base/json.h"
+#include "support.h"
+
+namespace fettle {
+namespace {
+
+namespace fs = std::filesystem;
+using test::ProcessResult;
+
+struct Method {
+  const char* name;
+  std::vector<std::string> options;
+  bool merges = true;
+};
+
+class Methods : public ::testing::TestWithParam<Method> {
+ protected:
+  ProcessResult train(const std::string& name, std::vector<std::string> more = {},
+                      const std::string& failpoint = "") {
+    std::vector<std::string> words = {"train",
+                                      "model_name_or_path=" + (base_ / "base").string(),
+                                      "dataset=counselling",
+                                      "dataset_dir=" + (base_ / "data").string(),
+                                      "template=chatml",
+                                      "max_samples=12",
+                                      "cutoff_len=48",
+                                      "per_device_train_batch_size=2",
+                                      "gradient_accumulation_steps=2",
+                                      "num_train_epochs=2",
+                                      "learning_rate=0.01",
+                                      "logging_steps=1",
+                                      "save_steps=2",
+                                      "threads=1",
+                                      "plot_loss=false",
+                                      "output_dir=" + (folder_ / name).string()};
+    words.insert(words.end(), GetParam().options.begin(), GetParam().options.end());
+    words.insert(words.end(), more.begin(), more.end());
+    std::vector<std::string> environment;
+    if (!failpoint.empty()) environment.push_back("FETTLE_FAILPOINT=" + failpoint);
+    return test::run_fettle(words, environment);
+  }
+  std::string weights(const std::string& name) const {
+    fs::path adapter = folder_ / name / "adapter_model.safetensors";
+    return test::read_text(fs::exists(adapter) ? adapter : folder_ / name / "model.safetensors");
+  }
+
+  fs::path base_ = test::source_dir() / "examples/quickstart";
+  test::TempDir folder_;
+};
+
+TEST_P(Methods, TrainsResumesGeneratesAndMerges) {
+  ProcessResult whole = train("whole");
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  Json log = read_json(folder_ / "whole" / "trainer_state.json")["log_history"];
+  EXPECT_LT(log[5]["loss"].get<double>(), log[0]["loss"].get<double>())
+      << "6 steps on 12 rows lower the loss";
+
+  ASSERT_EQ(train("broken", {}, "step:5").code, 128 + 9);
+  ProcessResult resumed = train("broken", {"resume_from_checkpoint=true"});
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_TRUE(weights("broken") == weights("whole"));
+
+  const bool adapter = fs::exists(folder_ / "whole" / "adapter_config.json");
+  std::string model = (adapter ? base_ / "base" : folder_ / "whole").string();
+  std::vector<std::string> words = {"generate", "--model",  model,  "--max-new-tokens",
+                                    "3",        "--prompt", "Hello"};
+  if (adapter) words.insert(words.end(), {"--adapter", (folder_ / "whole").string()});
+  ProcessResult generated = test::run_fettle(words);
+  EXPECT_EQ(generated.code, 0) << generated.err;
+  if (!adapter) return;
+
+  ProcessResult merged = test::run_fettle({"export", "model_name_or_path=" + (base_ / "base").string(),
+                                           "adapter_name_or_path=" + (folder_ / "whole").string(),
+                                           "export_dir=" + (folder_ / "merged").string()});
+  EXPECT_EQ(merged.code, GetParam().merges ? 0 : 2) << merged.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, Methods,
+    ::testing::Values(
+        Method{"dora", {"finetuning_type=lora", "use_dora=true", "lora_rank=4", "lora_dropout=0.1"}},
+        Method{"pissa", {"finetuning_type=lora", "pissa_init=true", "lora_rank=4", "pissa_iter=2"}},
+        Method{"lora_plus", {"finetuning_type=lora", "loraplus_lr_ratio=4", "learning_rate=0.003"}},
+        Method{"lora_everything",
+               {"finetuning_type=lora", "lora_target=q_proj,embed_tokens", "additional_target=norm",
+                "trainable_token_indices=3,4", "layers_to_transform=0", "rank_pattern={\"q_proj\": 2}"}},
+        Method{"adalora", {"finetuning_type=adalora", "init_r=4", "target_r=2", "tinit=1", "tfinal=1"}},
+        Method{"loha", {"finetuning_type=loha", "lora_rank=2", "module_dropout=0.2", "rank_dropout=0.1"}},
+        Method{"lokr", {"finetuning_type=lokr", "lora_rank=2", "decompose_both=true"}},
+        Method{"ia3", {"finetuning_type=ia3"}}, Method{"vera", {"finetuning_type=vera", "vera_rank=8"}},
+        Method{"oft", {"finetuning_type=oft", "oft_block_size=8"}}, Method{"boft", {"finetuning_type=boft"}},
+        Method{"ln_tuning", {"finetuning_type=ln_tuning"}},
+        Method{"bitfit", {"finetuning_type=bitfit"}, false},
+        Method{"trainable_tokens",
+               {"finetuning_type=trainable_tokens", "trainable_token_indices=3,4,5,6,7,8,9"}},
+        Method{"freeze",
+               {"finetuning_type=freeze", "freeze_trainable_layers=1", "freeze_extra_modules=norm"}}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace fettle
