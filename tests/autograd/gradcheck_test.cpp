@@ -296,6 +296,15 @@ TEST_F(GradCheck, TransposeLast) {
   });
 }
 
+TEST_F(GradCheck, PrependAndSelect) {
+  Parameter& prefix = parameter("prefix", {2, 4});
+  check({random({5, 4})}, [&](Context& c, const std::vector<Var>& in) {
+    Var longer = prepend_rows(c, leaf(c, prefix), in[0], {0, 3, 5});  // 9 rows
+    Var rows = select_rows(c, longer, {0, 1, 2, 4, 7, 8, 5, 3, 6});
+    return add(c, select_columns(c, rows, 0, 2), select_columns(c, rows, 1, 3));
+  });
+}
+
 TEST_F(GradCheck, Activations) {
   for (Activation kind : {Activation::kRelu, Activation::kTanh, Activation::kSigmoid, Activation::kSilu,
                           Activation::kGelu, Activation::kGeluTanh})

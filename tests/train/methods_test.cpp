@@ -99,6 +99,21 @@ INSTANTIATE_TEST_SUITE_P(
         Method{"bitfit", {"finetuning_type=bitfit"}, false},
         Method{"trainable_tokens",
                {"finetuning_type=trainable_tokens", "trainable_token_indices=3,4,5,6,7,8,9"}},
+        Method{"prompt_tuning",
+               {"finetuning_type=prompt_tuning", "prompt_tuning_init=TEXT",
+                "prompt_tuning_init_text=I feel sad today", "num_virtual_tokens=6"},
+               false},
+        Method{
+            "p_tuning", {"finetuning_type=p_tuning", "num_virtual_tokens=4", "learning_rate=0.003"}, false},
+        Method{"p_tuning_lstm",
+               {"finetuning_type=p_tuning", "encoder_reparameterization_type=LSTM", "encoder_hidden_size=16",
+                "encoder_dropout=0.1", "num_virtual_tokens=4"},
+               false},
+        Method{"prefix_tuning", {"finetuning_type=prefix_tuning", "num_virtual_tokens=4"}, false},
+        Method{
+            "prefix_projection",
+            {"finetuning_type=prefix_tuning", "prefix_projection=true", "num_virtual_tokens=4", "bf16=true"},
+            false},
         Method{"freeze",
                {"finetuning_type=freeze", "freeze_trainable_layers=1", "freeze_extra_modules=norm"}}),
     [](const auto& info) { return std::string(info.param.name); });

@@ -33,6 +33,9 @@ from peft import (
     LoraConfig,
     OFTConfig,
     PeftModel,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
     TaskType,
     TrainableTokensConfig,
     VeraConfig,
@@ -108,6 +111,19 @@ CASES = {
         lambda: TrainableTokensConfig(**LM, token_indices=list(TOKENS), target_modules=["embed_tokens"]),
         {},
     ),
+    "prompt-tuning": (lambda: PromptTuningConfig(**LM, num_virtual_tokens=5), dict(merge=False)),
+    "p-tuning-mlp": (lambda: PromptEncoderConfig(**LM, num_virtual_tokens=4, encoder_hidden_size=12), dict(merge=False)),
+    "p-tuning-lstm": (
+        lambda: PromptEncoderConfig(
+            **LM, num_virtual_tokens=4, encoder_hidden_size=6, encoder_num_layers=2, encoder_reparameterization_type="LSTM"
+        ),
+        dict(merge=False),
+    ),
+    "prefix-tuning": (lambda: PrefixTuningConfig(**LM, num_virtual_tokens=5), dict(merge=False)),
+    "prefix-projection": (
+        lambda: PrefixTuningConfig(**LM, num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=10),
+        dict(merge=False),
+    ),
 }
 MODELS = ["llama", "qwen2"]
 LEARNING_RATE = 5e-3
@@ -126,6 +142,8 @@ def randomise(tuned, *key):
                 p.copy_(0.3 * noise)
             elif any(part in name for part in ("hada_", "lokr_", "lora_E")):
                 p.copy_(0.5 * noise)
+            elif "prompt_encoder" in name:  # as torch initialises them, but reproducible
+                p.copy_(0.5 * noise if "embedding" in name else noise / max(p.shape) ** 0.5)
             elif "oft_R" in name or "boft_R" in name:
                 p.copy_(0.15 * noise)
             else:  # scales, norms, copies of base weights: near where they are
@@ -151,9 +169,33 @@ def file_names(tuned):
     return names
 
 
+def run_rows(model, rows):
+    """make_models.run_rows; virtual tokens in front of a row have logits too and also predict its first token."""
+    config = model.peft_config["default"]
+    if config.peft_type not in ("PROMPT_TUNING", "P_TUNING"):
+        return make_models.run_rows(model, rows)
+    n, logits, sums, counts = config.num_virtual_tokens, [], [], []
+    for row in rows:
+        out = model(input_ids=torch.tensor([row["input_ids"]])).logits[0]
+        labels = torch.tensor([-100] * n + row["labels"])
+        sums.append(torch.nn.functional.cross_entropy(out[:-1].float(), labels[1:], ignore_index=-100, reduction="sum"))
+        counts.append(int((labels[1:] != -100).sum()))
+        own = model(input_ids=torch.tensor([row["input_ids"]]), labels=torch.tensor([row["labels"]])).loss
+        assert abs(own.item() - sums[-1].item() / counts[-1]) < 1e-5, "PEFT's own loss"
+        logits.append(out[n:])
+    return logits, sums, counts
+
+
 def total_loss(model, rows):
-    _, sums, counts = make_models.run_rows(model, rows)
+    _, sums, counts = run_rows(model, rows)
     return torch.stack(sums).sum() / sum(counts)
+
+
+def evaluate(model, rows, params):
+    logits, sums, counts = run_rows(model, rows)
+    loss = torch.stack(sums).sum() / sum(counts)
+    grads = torch.autograd.grad(loss, [p for _, p in params])
+    return {"logits": [x.detach() for x in logits], "loss": loss.item(), "grads": {n: g for (n, _), g in zip(params, grads)}}
 
 
 def make_case(model_name, case):
@@ -179,8 +221,10 @@ def make_case(model_name, case):
     (folder / "README.md").unlink(missing_ok=True)
     names = file_names(tuned)
     params = [(names[n], p) for n, p in tuned.named_parameters() if p.requires_grad]
-    result = make_models.evaluate(tuned, rows, params)
-    tensors = {"logits.0": result["logits"][0]}
+    result = evaluate(tuned, rows, params)
+    prompt = config.peft_type in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
+    internal = {n: p.detach().clone() for n, p in params if n.startswith("internal.")}
+    tensors = {"logits.0": result["logits"][0]} | internal
     tensors |= {"grad." + n: g for n, g in result["grads"].items()}
     if options.get("merge", True):
         merged = PeftModel.from_pretrained(make_models.load(make_models.MODELS / model_name), folder).eval().merge_and_unload()
@@ -221,6 +265,7 @@ def make_case(model_name, case):
             "trainable_parameters": trainable,
             "all_parameters": every,
             "loss": result["loss"],
+            "prompt": prompt,
             "learning_rate": LEARNING_RATE,
             "steps": steps,
             "step_losses": losses,

@@ -200,4 +200,108 @@ Var activate(Context& context, Activation kind, const Var& x) {
   return result;
 }
 
+namespace {
+
+// Rows of the result that hold the prefix of each sequence, and those that hold x.
+struct PrependedRows {
+  std::vector<std::vector<int32_t>> prefixes;
+  std::vector<int32_t> own;
+};
+PrependedRows prepended_rows(int64_t n, const std::vector<int32_t>& cu_seqlens) {
+  PrependedRows rows;
+  int32_t at = 0;
+  for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    std::vector<int32_t>& prefix = rows.prefixes.emplace_back();
+    for (int64_t i = 0; i < n; ++i) prefix.push_back(at++);
+    for (int32_t t = cu_seqlens[s]; t < cu_seqlens[s + 1]; ++t) rows.own.push_back(at++);
+  }
+  return rows;
+}
+
+}  // namespace
+
+Var prepend_rows(Context& context, const Var& prefix, const Var& x, const std::vector<int32_t>& cu_seqlens) {
+  int64_t n = prefix.value.dim(0), width = x.value.numel() / std::max<int64_t>(1, x.value.dim(0));
+  PrependedRows rows = prepended_rows(n, cu_seqlens);
+  int64_t total = static_cast<int64_t>(rows.own.size() + rows.prefixes.size() * static_cast<size_t>(n));
+  Shape shape = x.value.shape();
+  shape[0] = total;
+  Backend& backend = *context.backend;
+  Tensor y = Tensor::empty({total, width}, x.value.dtype()),
+         first = Tensor::empty({n, width}, x.value.dtype());
+  backend.convert(prefix.value.reshape({n, width}), first);
+  for (const std::vector<int32_t>& place : rows.prefixes) backend.scatter_rows(first, place, y);
+  backend.scatter_rows(x.value.reshape({x.value.dim(0), width}), rows.own, y);
+  Var result(y.reshape(shape), context.records(prefix.requires_grad() || x.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, rows, n, width, total, prefix_value = prefix.value,
+                          x_shape = x.value.shape(), prefix_slot = prefix.slot, x_slot = x.slot,
+                          out = result.slot] {
+      if (!out->defined()) return;
+      Backend& backend = *context.backend;
+      Tensor dy = out->take({total, width});
+      if (x_slot) {
+        Tensor dx = Tensor::empty({static_cast<int64_t>(rows.own.size()), width}, dy.dtype());
+        backend.gather_rows(dy, rows.own, dx);
+        x_slot->accumulate(backend, dx.reshape(x_shape));
+      }
+      if (!prefix_slot) return;
+      // Sums over sequences stay in the prefix's own dtype.
+      Tensor sum = Tensor::empty({n, width}, prefix_value.dtype()),
+             part = Tensor::empty({n, width}, dy.dtype());
+      backend.fill(sum, 0.0);
+      for (const std::vector<int32_t>& place : rows.prefixes) {
+        backend.gather_rows(dy, place, part);
+        backend.axpy(1.0, part, sum);
+      }
+      prefix_slot->accumulate(backend, sum.reshape(prefix_value.shape()));
+    });
+  return result;
+}
+
+Var select_rows(Context& context, const Var& x, const std::vector<int32_t>& rows) {
+  Tensor y = Tensor::empty({static_cast<int64_t>(rows.size()), x.value.cols()}, x.value.dtype());
+  context.backend->gather_rows(x.value, rows, y);
+  Var result(y, context.records(x.requires_grad()));
+  if (result.slot)
+    context.tape->record(
+        [context, rows, shape = y.shape(), x_shape = x.value.shape(), slot = x.slot, out = result.slot] {
+          if (!out->defined()) return;
+          Tensor dy = out->take(shape), dx = Tensor::empty(x_shape, dy.dtype());
+          context.backend->fill(dx, 0.0);
+          context.backend->scatter_rows(dy, rows, dx);
+          slot->accumulate(*context.backend, dx);
+        });
+  return result;
+}
+
+Var select_columns(Context& context, const Var& x, int64_t begin, int64_t end) {
+  int64_t rows = x.value.rows(), cols = x.value.cols(), width = end - begin;
+  size_t element = dtype_size(x.value.dtype());
+  // Between the columns of `wide` and all of `narrow`.
+  auto copy = [=](Tensor wide, Tensor narrow, bool to_narrow) {
+    auto* w = static_cast<std::byte*>(wide.raw()) + static_cast<size_t>(begin) * element;
+    auto* n = static_cast<std::byte*>(narrow.raw());
+    size_t bytes = static_cast<size_t>(width) * element;
+    for (int64_t r = 0; r < rows; ++r) {
+      std::byte* a = w + static_cast<size_t>(r * cols) * element;
+      std::byte* b = n + static_cast<size_t>(r) * bytes;
+      to_narrow ? std::memcpy(b, a, bytes) : std::memcpy(a, b, bytes);
+    }
+  };
+  Tensor y = Tensor::empty({rows, width}, x.value.dtype());
+  copy(x.value, y, true);
+  Var result(y, context.records(x.requires_grad()));
+  if (result.slot)
+    context.tape->record(
+        [context, copy, shape = y.shape(), x_shape = x.value.shape(), slot = x.slot, out = result.slot] {
+          if (!out->defined()) return;
+          Tensor dy = out->take(shape), dx = Tensor::empty(x_shape, dy.dtype());
+          context.backend->fill(dx, 0.0);
+          copy(dx, dy, false);
+          slot->accumulate(*context.backend, dx);
+        });
+  return result;
+}
+
 }  // namespace fettle

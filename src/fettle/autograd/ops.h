@@ -90,6 +90,12 @@ Var rotate_blocks(Context& context, const Var& x, const Var& blocks);
 /// [T, m, n] to [T, n, m].
 Var transpose_last(Context& context, const Var& x);
 Var activate(Context& context, Activation kind, const Var& x);
+/// `prefix` [n, …] before the rows of every sequence: [T + S n, …] in the dtype of x. cu_seqlens [S+1] of x.
+Var prepend_rows(Context& context, const Var& prefix, const Var& x, const std::vector<int32_t>& cu_seqlens);
+/// Rows of x, each at most once.
+Var select_rows(Context& context, const Var& x, const std::vector<int32_t>& rows);
+/// Columns [begin, end) of x [T, n].
+Var select_columns(Context& context, const Var& x, int64_t begin, int64_t end);
 
 /// Same storage seen with another shape.
 Var reshape(const Var& x, Shape shape);

@@ -24,6 +24,7 @@ PackedBatch pack_examples(std::span<const Example> examples, std::span<const int
         batch.labels.push_back(t + 1 < n ? example.labels[begin + t + 1] : kIgnoreLabel);
         batch.positions.push_back(static_cast<int32_t>(t));
       }
+      batch.first_labels.push_back(n > 0 ? example.labels[begin] : kIgnoreLabel);
       begin += n;
       batch.cu_seqlens.push_back(batch.cu_seqlens.back() + length);
     }

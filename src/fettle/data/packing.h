@@ -16,6 +16,8 @@ struct PackedBatch {
       labels;  ///< [T], shifted: the label of position t is token t+1 of its sequence; the last has none
   std::vector<int32_t> positions;   ///< [T], from 0 in each sequence
   std::vector<int32_t> cu_seqlens;  ///< [S+1]
+  /// [S], the label of each sequence's first token, which only a prompt of virtual tokens can predict.
+  std::vector<int32_t> first_labels;
   /// Positions with a label: what the loss is averaged over.
   int64_t label_tokens() const;
 };

@@ -9,6 +9,7 @@
 #include "fettle/models/config.h"
 #include "fettle/models/kv_cache.h"
 #include "fettle/nn/modules.h"
+#include "fettle/nn/prompt.h"
 
 namespace fettle {
 
@@ -19,6 +20,9 @@ struct ModelInput {
   /// One cache for each sequence of the packing, inference only; empty: none. Keys then start at the cache's
   /// length.
   std::vector<KVCache*> caches;
+  /// With a prompt of virtual tokens: hidden_states also returns, after all rows, the last virtual token of
+  /// each sequence, which predicts its first token.
+  bool with_prompt_outputs = false;
   /// Recompute each block in backward instead of keeping its activations.
   bool gradient_checkpointing = false;
 };
@@ -35,7 +39,8 @@ class CausalLM {
   CausalLM& operator=(const CausalLM&) = delete;
 
   const ModelConfig& config() const { return config_; }
-  /// Last hidden states after the final norm [T, hidden_size].
+  /// Last hidden states after the final norm [T, hidden_size], of the tokens given; a prompt's own are left
+  /// out.
   virtual Var hidden_states(Context& context, const ModelInput& input) = 0;
   /// Logits [rows, vocab_size] of hidden states.
   virtual Var logits(Context& context, const Var& hidden) = 0;
@@ -53,6 +58,9 @@ class CausalLM {
   Linear* find_linear(const std::string& path);
   /// Whether anything in the head is trainable.
   bool head_trainable();
+
+  /// Put before every sequence that has no cached tokens yet; may be null.
+  std::shared_ptr<PromptMethod> prompt;
 
  private:
   ModelConfig config_;

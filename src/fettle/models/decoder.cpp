@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "fettle/base/error.h"
+#include "fettle/models/virtual_tokens.h"
 
 namespace fettle {
 namespace {
@@ -71,11 +72,21 @@ class Decoder final : public CausalLM {
   }
 
   Var hidden_states(Context& context, const ModelInput& input) override {
-    const PackingRef& packing = input.packing;
+    Var x = embed_tokens_.forward(context, input.ids);
+    PackingRef packing = input.packing;
+    Prefixes prefixes;
+    const bool prompted = prompt && prompt->active && starts_fresh(input.caches);
+    if (prompted && prompt->in_embeddings()) {
+      x = prepend_rows(context, prompt->embeddings(context), x, packing->cu_seqlens);
+      packing = with_virtual_tokens(*packing, prompt->virtual_tokens());
+    } else if (prompted) {
+      prefixes = prompt->prefixes(context);
+      packing = behind_virtual_keys(*packing, prompt->virtual_tokens(), input.caches.empty());
+      fill_caches(prefixes, input.caches, context.compute);
+    }
     int64_t positions = 1;
     for (int32_t p : packing->positions) positions = std::max<int64_t>(positions, p + 1);
     RotaryTable table = rotary_.table(positions);
-    Var x = embed_tokens_.forward(context, input.ids);
     // Each block hands on its residual stream and the MLP output that has not been added yet, so that the
     // addition and the next norm are one pass over memory.
     std::vector<Var> state = {x};
@@ -83,17 +94,34 @@ class Decoder final : public CausalLM {
     for (int64_t i = 0; i < count; ++i) {
       if (i + 1 < count) gate_->prefetch(i + 1);
       gate_->acquire(i);
-      Block body = [this, i, packing, table, caches = input.caches](Context& c, const std::vector<Var>& in) {
-        return block(c, i, in, packing, table, caches);
+      const bool prefixed = !prefixes.empty() && input.caches.empty();
+      if (prefixed) {
+        // Inputs of the block, so that their gradients survive recomputation.
+        state.push_back(prefixes[static_cast<size_t>(i)].first);
+        state.push_back(prefixes[static_cast<size_t>(i)].second);
+      }
+      Block body = [this, i, packing, table, caches = input.caches, prefixed](Context& c,
+                                                                              std::vector<Var> in) {
+        std::pair<Var, Var> prefix;
+        if (prefixed) {
+          prefix = {in[in.size() - 2], in[in.size() - 1]};
+          in.resize(in.size() - 2);
+        }
+        return block(c, i, in, packing, table, caches, prefix);
       };
       state = input.gradient_checkpointing
                   ? checkpoint(context, state, layers_[static_cast<size_t>(i)]->trainable(), body)
                   : body(context, state);
       gate_->release(i);
     }
-    for (size_t s = 0; s < input.caches.size(); ++s)
+    for (size_t s = 0; s < input.caches.size(); ++s) {
       input.caches[s]->advance(packing->cu_seqlens[s + 1] - packing->cu_seqlens[s]);
-    return add_rms_norm(context, state[0], state[1], *norm_.weight, norm_.eps).second;
+      if (prompted) input.caches[s]->set_virtual_tokens(prompt->virtual_tokens());
+    }
+    Var normed = add_rms_norm(context, state[0], state[1], *norm_.weight, norm_.eps).second;
+    if (!prompted || !prompt->in_embeddings()) return normed;
+    return select_rows(context, normed,
+                       real_rows(*input.packing, prompt->virtual_tokens(), input.with_prompt_outputs));
   }
 
   Var logits(Context& context, const Var& hidden) override { return lm_head_.forward(context, hidden); }
@@ -131,7 +159,8 @@ class Decoder final : public CausalLM {
 
  private:
   std::vector<Var> block(Context& c, int64_t index, const std::vector<Var>& in, const PackingRef& packing,
-                         const RotaryTable& table, const std::vector<KVCache*>& caches) {
+                         const RotaryTable& table, const std::vector<KVCache*>& caches,
+                         const std::pair<Var, Var>& prefix) {
     DecoderLayer& layer = *layers_[static_cast<size_t>(index)];
     Var residual, normed;
     if (in.size() == 1) {
@@ -141,7 +170,8 @@ class Decoder final : public CausalLM {
       std::tie(residual, normed) =
           add_rms_norm(c, in[0], in[1], *layer.input_layernorm.weight, layer.input_layernorm.eps);
     }
-    Var attended = layer.o_proj.forward(c, self_attention(c, layer, index, normed, packing, table, caches));
+    Var attended =
+        layer.o_proj.forward(c, self_attention(c, layer, index, normed, packing, table, caches, prefix));
     RMSNorm& norm = layer.post_attention_layernorm;
     std::tie(residual, normed) = add_rms_norm(c, residual, attended, *norm.weight, norm.eps);
     Var gated = swiglu(c, layer.gate_proj.forward(c, normed), layer.up_proj.forward(c, normed));
@@ -149,7 +179,8 @@ class Decoder final : public CausalLM {
   }
 
   Var self_attention(Context& c, DecoderLayer& layer, int64_t index, const Var& x, const PackingRef& packing,
-                     const RotaryTable& table, const std::vector<KVCache*>& caches) {
+                     const RotaryTable& table, const std::vector<KVCache*>& caches,
+                     const std::pair<Var, Var>& prefix) {
     const ModelConfig& config = this->config();
     int64_t tokens = x.value.rows(), heads = config.num_attention_heads,
             kv_heads = config.num_key_value_heads;
@@ -163,6 +194,10 @@ class Decoder final : public CausalLM {
     }
     q = rotary(c, q, packing, table);
     k = rotary(c, k, packing, table);
+    if (prefix.first.value.defined()) {
+      k = prepend_rows(c, prefix.first, k, packing->cu_seqlens);
+      v = prepend_rows(c, prefix.second, v, packing->cu_seqlens);
+    }
     AttentionOptions options{
         .scale = 1.0f / std::sqrt(static_cast<float>(dim)),
         .causal = true,
@@ -171,6 +206,27 @@ class Decoder final : public CausalLM {
                   ? attention(c, q, k, v, packing, options)
                   : Var(cached_attention(c, index, q.value, k.value, v.value, *packing, options, caches));
     return reshape(out, {tokens, heads * dim});
+  }
+
+  using Prefixes = std::vector<std::pair<Var, Var>>;
+
+  // A prompt goes before the first tokens of a sequence only.
+  static bool starts_fresh(const std::vector<KVCache*>& caches) {
+    size_t fresh = 0;
+    for (const KVCache* cache : caches) fresh += cache->length() == 0;
+    FETTLE_CHECK(fresh == 0 || fresh == caches.size(), "{} of {} caches are empty", fresh, caches.size());
+    return caches.empty() || fresh > 0;
+  }
+
+  void fill_caches(const Prefixes& prefixes, const std::vector<KVCache*>& caches, DType dtype) {
+    for (KVCache* cache : caches) {
+      for (size_t i = 0; i < prefixes.size(); ++i) {
+        Tensor keys, values;
+        cache->append(static_cast<int64_t>(i), prefixes[i].first.value.to(dtype),
+                      prefixes[i].second.value.to(dtype), keys, values);
+      }
+      cache->advance(prompt->virtual_tokens());
+    }
   }
 
   // Keys of each sequence live in its own cache, so sequences attend one after another.

@@ -36,8 +36,9 @@ void KVCache::append(int64_t layer, const Tensor& keys, const Tensor& values, Te
 }
 
 void KVCache::truncate(int64_t length) {
-  FETTLE_CHECK(0 <= length && length <= length_, "truncate {} of {}", length, length_);
-  length_ = length;
+  FETTLE_CHECK(0 <= length && length <= length_ - virtual_, "truncate {} of {}", length, length_ - virtual_);
+  if (length == 0) virtual_ = 0;
+  length_ = virtual_ + length;
 }
 
 }  // namespace fettle

@@ -17,6 +17,9 @@ constexpr AdapterKind kKinds[] = {
     {"LN_TUNING", make_ln_tuning},
     {"BEFT", make_beft},
     {"TRAINABLE_TOKENS", make_trainable_tokens},
+    {"PROMPT_TUNING", make_prompt_tuning},
+    {"P_TUNING", make_p_tuning},
+    {"PREFIX_TUNING", make_prefix_tuning},
 };
 
 }  // namespace

@@ -26,5 +26,8 @@ std::unique_ptr<Adapter> make_boft(CausalLM& model, AdapterConfig config);
 std::unique_ptr<Adapter> make_ln_tuning(CausalLM& model, AdapterConfig config);
 std::unique_ptr<Adapter> make_beft(CausalLM& model, AdapterConfig config);
 std::unique_ptr<Adapter> make_trainable_tokens(CausalLM& model, AdapterConfig config);
+std::unique_ptr<Adapter> make_prompt_tuning(CausalLM& model, AdapterConfig config);
+std::unique_ptr<Adapter> make_p_tuning(CausalLM& model, AdapterConfig config);
+std::unique_ptr<Adapter> make_prefix_tuning(CausalLM& model, AdapterConfig config);
 
 }  // namespace fettle

@@ -117,6 +117,30 @@ void add_boft(const Config& c, OrderedJson& keys) {
   keys["boft_block_size"] = count > 0 && !c.is_set("boft_block_size") ? 0 : c.get<int64_t>("boft_block_size");
 }
 
+void add_prompt(const Config& c, const std::string& method, const Tokenizer* tokenizer, OrderedJson& keys) {
+  keys["num_virtual_tokens"] = c.get<int64_t>("num_virtual_tokens");
+  if (std::optional<int64_t> hidden = c.get<std::optional<int64_t>>("encoder_hidden_size"))
+    keys["encoder_hidden_size"] = *hidden;
+  if (method == "prompt_tuning") {
+    keys["prompt_tuning_init"] = c.get<std::string>("prompt_tuning_init");
+    std::string text = c.get<std::optional<std::string>>("prompt_tuning_init_text").value_or("");
+    if (c.get<std::string>("prompt_tuning_init") != "TEXT") return;
+    if (text.empty() || !tokenizer)
+      fail_usage(
+          "prompt_tuning_init TEXT: give the text as prompt_tuning_init_text, and a model with a tokenizer");
+    keys["prompt_tuning_init_text"] = text;
+    keys["tokenizer_name_or_path"] = c.get<std::string>("model_name_or_path");
+    keys["init_token_ids"] = tokenizer->encode(text, true);
+  } else if (method == "p_tuning") {
+    keys["encoder_reparameterization_type"] = c.get<std::string>("encoder_reparameterization_type");
+    keys["encoder_num_layers"] = c.get<int64_t>("encoder_num_layers");
+    keys["encoder_dropout"] = c.get<double>("encoder_dropout");
+  } else {
+    keys["prefix_projection"] = c.get<bool>("prefix_projection");
+    if (c.get<bool>("prefix_init_zero")) keys["init_weights"] = "zero";
+  }
+}
+
 const char* peft_type(const std::string& method) {
   static const std::map<std::string, const char*> kTypes = {{"lora", "LORA"},
                                                             {"adalora", "ADALORA"},
@@ -128,17 +152,23 @@ const char* peft_type(const std::string& method) {
                                                             {"boft", "BOFT"},
                                                             {"ln_tuning", "LN_TUNING"},
                                                             {"bitfit", "BEFT"},
-                                                            {"trainable_tokens", "TRAINABLE_TOKENS"}};
+                                                            {"trainable_tokens", "TRAINABLE_TOKENS"},
+                                                            {"prompt_tuning", "PROMPT_TUNING"},
+                                                            {"p_tuning", "P_TUNING"},
+                                                            {"prefix_tuning", "PREFIX_TUNING"}};
   return kTypes.at(method);
 }
 
 }  // namespace
 
-AdapterConfig adapter_options(const Config& c, CausalLM& model) {
+AdapterConfig adapter_options(const Config& c, CausalLM& model, const Tokenizer* tokenizer) {
   const std::string method = c.get<std::string>("finetuning_type");
   OrderedJson keys = {{"peft_type", peft_type(method)},
                       {"base_model_name_or_path", c.get<std::string>("model_name_or_path")}};
-  if (method == "trainable_tokens") {
+  const bool prompt = keys["peft_type"].get<std::string>().ends_with("_TUNING") && method != "ln_tuning";
+  if (prompt) {
+    add_prompt(c, method, tokenizer, keys);
+  } else if (method == "trainable_tokens") {
     keys["token_indices"] = integers(c, "trainable_token_indices");
   } else {
     add_targets(c, model, method, keys);

@@ -2,12 +2,14 @@
 #pragma once
 #include "fettle/base/config/config.h"
 #include "fettle/peft/adapter.h"
+#include "fettle/text/tokenizer.h"
 
 namespace fettle {
 
 /// What `finetuning_type` and the options of that method ask for, with PEFT's keys. Error(kUsage) naming the
 /// option.
-AdapterConfig adapter_options(const Config& config, CausalLM& model);
+/// `tokenizer` may be null; prompt_tuning_init_text needs it.
+AdapterConfig adapter_options(const Config& config, CausalLM& model, const Tokenizer* tokenizer);
 
 /// LoRA+ (Hayou et al., arXiv 2402.12354), LLaMA-Factory's groups: the factor of each parameter's learning
 /// rate. Empty without loraplus_lr_ratio.

@@ -218,7 +218,9 @@ class FineTuning {
     // As LLaMA-Factory: of several adapters all but the last become part of the base; the last one is trained
     // on.
     for (const std::string& folder : existing) adapters_.push_back(Adapter::load(*model_, folder));
-    if (fresh) adapters_.push_back(Adapter::create(*model_, adapter_options(config_, *model_), seed));
+    if (fresh)
+      adapters_.push_back(
+          Adapter::create(*model_, adapter_options(config_, *model_, tokenizer_.get()), seed));
     if (adapters_.size() > 1)
       warn("the adapter to be trained is an addition to {}; both are needed at inference",
            fmt::format("{}", fmt::join(existing, ", ")));

@@ -21,8 +21,22 @@ ScheduleSpec schedule_spec(const TrainArguments& a, const TrainPlan& plan) {
           .options = a.lr_scheduler_kwargs};
 }
 
-ModelInput model_input(const PackedBatch& batch) {
+// Virtual tokens before a sequence also predict its first token: PEFT's labels begin there.
+bool predicts_first_tokens(const CausalLM& model) {
+  return model.prompt && model.prompt->active && model.prompt->in_embeddings();
+}
+
+PackedBatch pack_for(const CausalLM& model, std::span<const Example> examples,
+                     std::span<const int64_t> rows) {
+  PackedBatch batch = pack_examples(examples, rows);
+  if (predicts_first_tokens(model))
+    batch.labels.insert(batch.labels.end(), batch.first_labels.begin(), batch.first_labels.end());
+  return batch;
+}
+
+ModelInput model_input(const CausalLM& model, const PackedBatch& batch) {
   ModelInput input;
+  input.with_prompt_outputs = predicts_first_tokens(model);
   input.ids = std::make_shared<std::vector<int32_t>>(batch.ids);
   auto packing = std::make_shared<Packing>();
   packing->positions = batch.positions;
@@ -76,8 +90,8 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
   std::vector<PackedBatch> batches;
   int64_t labels = 0;
   for (int64_t begin = 0; begin < count; begin += size) {
-    batches.push_back(pack_examples(
-        examples_,
+    batches.push_back(pack_for(
+        model_, examples_,
         rows.subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min(size, count - begin)))));
     labels += batches.back().label_tokens();
   }
@@ -94,7 +108,7 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
                     .step = static_cast<uint64_t>(progress_.micro_step++)};
     // A batch without a label adds nothing; its mask is kept out of 0/0 by leaving it out.
     if (batch.label_tokens() == 0) continue;
-    ModelInput input = model_input(batch);
+    ModelInput input = model_input(model_, batch);
     input.gradient_checkpointing = arguments_.gradient_checkpointing;
     Var hidden = model_.hidden_states(context, input);
     auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };
@@ -119,11 +133,11 @@ EvalRecord Trainer::evaluate(const StepInfo& info) {
     std::vector<int64_t> rows(
         static_cast<size_t>(std::min(arguments_.per_device_eval_batch_size, all - begin)));
     std::iota(rows.begin(), rows.end(), begin);
-    PackedBatch batch = pack_examples(eval_examples_, rows);
+    PackedBatch batch = pack_for(model_, eval_examples_, rows);
     int64_t labels = batch.label_tokens();
     if (labels == 0) continue;
     Context context{.backend = &backend_, .compute = arguments_.compute};
-    Var hidden = model_.hidden_states(context, model_input(batch));
+    Var hidden = model_.hidden_states(context, model_input(model_, batch));
     auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };
     double loss =
         linear_cross_entropy(context, hidden, head, model_.config().vocab_size, batch.labels, 1.0f, false);
