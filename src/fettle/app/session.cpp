@@ -65,6 +65,7 @@ Session open_session(const Config& config, bool with_tokenizer) {
   session.model =
       load_model(folder,
                  {.compute = session.compute,
+                  .quantize = quantize_options(config),
                   .progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); }},
                  notes);
   progress.finish();

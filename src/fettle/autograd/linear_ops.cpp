@@ -17,12 +17,14 @@ Tensor as_matrix(const Tensor& x) {
 
 // Adds alpha * op(a) op(b) to the gradient of `slot`, in place where the slot owns its tensor.
 void accumulate_product(const Context& context, GradSlot& slot, const Tensor& a, const Tensor& b,
-                        bool transpose_b, const Shape& shape, float alpha = 1.0f) {
+                        bool transpose_b, const Shape& shape, float alpha = 1.0f,
+                        const QuantizedMatrix* quantized_b = nullptr) {
   Tensor target = slot.owned();
   bool fresh = !target.defined();
   target = fresh ? Tensor::empty(shape, a.dtype()) : target.reshape(shape);
   context.backend->matmul({.a = &a,
                            .b = &b,
+                           .quantized_b = quantized_b,
                            .out = &target,
                            .transpose_b = transpose_b,
                            .alpha = alpha,
@@ -54,6 +56,7 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
   Tensor y = context.activation({input.rows(), out_features});
   backend.matmul({.a = &input,
                   .b = &weight.value,
+                  .quantized_b = weight.quantized.get(),
                   .out = &y,
                   .transpose_b = !conv1d,
                   .bias = bias ? &bias->value : nullptr,
@@ -92,7 +95,8 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
     Tensor dy = out->take({x_shape[0], weight.shape[conv1d ? 1 : 0]});
     if (weight.trainable) accumulate_outer(context, weight, conv1d ? input : dy, conv1d ? dy : input);
     if (bias && bias->trainable) backend.add_column_sums(dy, bias->gradient_buffer());
-    if (x_slot) accumulate_product(context, *x_slot, dy, weight.value, conv1d, x_shape);
+    if (x_slot)
+      accumulate_product(context, *x_slot, dy, weight.value, conv1d, x_shape, 1.0f, weight.quantized.get());
     for (size_t i = 0; i < lora.size(); ++i) {
       const LoraTerm& term = lora[i];
       if (term.b->trainable) accumulate_outer(context, *term.b, dy, projections[i], term.scale);

@@ -49,12 +49,15 @@ struct Parameter {
   std::string name;  ///< Hugging Face path, for example model.layers.0.self_attn.q_proj.weight
   Shape shape;
   Tensor value;  ///< undefined until loaded or initialised
+  std::shared_ptr<const QuantizedMatrix> quantized;  ///< of a frozen weight, in the place of value
   bool trainable = false;
   Tensor gradient;  ///< allocated at first use
   MemoryKind kind = MemoryKind::kWeights;
 
   Parameter(std::string n, Shape s) : name(std::move(n)), shape(std::move(s)) {}
   int64_t numel() const;
+  /// Bytes of the value as it is held.
+  uint64_t nbytes() const { return quantized ? quantized->nbytes() : value.defined() ? value.nbytes() : 0; }
   /// The gradient tensor, zeroed when it is new.
   Tensor& gradient_buffer();
   void zero_grad(Backend& backend);

@@ -90,6 +90,13 @@ std::span<const std::byte> MappedFile::bytes() const {
   if (!state_) return {};
   return {static_cast<const std::byte*>(state_->data), state_->size};
 }
+void MappedFile::forget(uint64_t begin, uint64_t end) const {
+  if (!state_ || !state_->data) return;
+  const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  begin = (begin + page - 1) / page * page;
+  end = std::min<uint64_t>(end, state_->size) / page * page;
+  if (begin < end) ::madvise(static_cast<std::byte*>(state_->data) + begin, end - begin, MADV_DONTNEED);
+}
 const fs::path& MappedFile::path() const {
   FETTLE_CHECK(state_, "no file is mapped");
   return state_->path;

@@ -21,6 +21,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const;
   const std::filesystem::path& path() const;
   uint64_t size() const { return bytes().size(); }
+  /// Whole pages inside bytes [begin, end) leave this process's memory until they are read again.
+  void forget(uint64_t begin, uint64_t end) const;
   /// Keeps the mapping alive for as long as the pointer lives.
   std::shared_ptr<const void> keep_alive() const { return state_; }
 

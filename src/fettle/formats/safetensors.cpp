@@ -24,7 +24,7 @@ struct Type {
 constexpr std::array<Type, 22> kTypes = {{
     {"F32", 32, DType::kF32},     {"BF16", 16, DType::kBF16},       {"F16", 16, DType::kF16},
     {"F64", 64, DType::kF64},     {"I64", 64, DType::kI64},         {"I32", 32, DType::kI32},
-    {"U8", 8, DType::kU8},        {"I8", 8, std::nullopt},          {"I16", 16, std::nullopt},
+    {"U8", 8, DType::kU8},        {"I8", 8, DType::kI8},          {"I16", 16, std::nullopt},
     {"U16", 16, std::nullopt},    {"U32", 32, std::nullopt},        {"U64", 64, std::nullopt},
     {"BOOL", 8, std::nullopt},    {"F8_E4M3", 8, std::nullopt},     {"F8_E5M2", 8, std::nullopt},
     {"F8_E8M0", 8, std::nullopt}, {"F8_E4M3FNUZ", 8, std::nullopt}, {"F8_E5M2FNUZ", 8, std::nullopt},
@@ -249,6 +249,12 @@ Tensor SafetensorsFile::tensor(const std::string& name) const {
   Tensor copy = Tensor::empty(info.shape, *info.dtype, MemoryKind::kWeights);
   copy.assign(data, info.end - info.begin);
   return copy;
+}
+
+void SafetensorsFile::forget(const std::string& name) const {
+  auto found = tensors_.find(name);
+  if (found == tensors_.end()) return;
+  file_.forget(data_begin_ + found->second.begin, data_begin_ + found->second.end);
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> tensors,

@@ -33,6 +33,8 @@ class SafetensorsFile {
   const Metadata& metadata() const { return metadata_; }
   /// Zero-copy where the data is aligned for its type, else a copy.
   Tensor tensor(const std::string& name) const;
+  /// Gives the memory of a tensor's pages back; reading it again brings them back from the file.
+  void forget(const std::string& name) const;
 
  private:
   void check_layout(uint64_t data_size) const;

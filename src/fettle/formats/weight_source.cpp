@@ -25,6 +25,7 @@ struct WeightSource::Safetensors final : File {
   explicit Safetensors(const fs::path& path) : file(path) {}
   const std::map<std::string, TensorInfo>& tensors() const override { return file.tensors(); }
   Tensor tensor(const std::string& name) const override { return file.tensor(name); }
+  void forget(const std::string& name) const override { file.forget(name); }
   SafetensorsFile file;
 };
 
@@ -167,6 +168,10 @@ Tensor WeightSource::tensor(const std::string& name) const {
   const Place* place = find(name);
   if (!place) fail_input("{}: no tensor \"{}\"", folder_.string(), printable(name));
   return place->file->tensor(place->name);
+}
+
+void WeightSource::forget(const std::string& name) const {
+  if (const Place* place = find(name)) place->file->forget(place->name);
 }
 
 uint64_t WeightSource::total_bytes() const {

@@ -27,6 +27,8 @@ class WeightSource {
   Entry entry(const std::string& name) const;
   /// Mapped where the file allows it.
   Tensor tensor(const std::string& name) const;
+  /// The tensor's pages are not needed for now; nothing for files that are not mapped.
+  void forget(const std::string& name) const;
   /// Bytes of all tensors.
   uint64_t total_bytes() const;
   /// Things worth telling the user, such as two sets of weights in one folder.
@@ -38,6 +40,7 @@ class WeightSource {
     virtual ~File() = default;
     virtual const std::map<std::string, TensorInfo>& tensors() const = 0;
     virtual Tensor tensor(const std::string& name) const = 0;
+    virtual void forget(const std::string& name) const {}
     std::filesystem::path path;
   };
   struct Safetensors;

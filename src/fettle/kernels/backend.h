@@ -19,6 +19,7 @@
 #include <string>
 
 #include "fettle/base/random.h"
+#include "fettle/kernels/quantized.h"
 #include "fettle/tensor/tensor.h"
 
 namespace fettle {
@@ -29,6 +30,8 @@ namespace fettle {
 struct MatmulArgs {
   const Tensor* a = nullptr;
   const Tensor* b = nullptr;
+  /// In the place of b: its panels are dequantised as they are needed.
+  const QuantizedMatrix* quantized_b = nullptr;
   Tensor* out = nullptr;     ///< rows() = m, cols() = n
   bool transpose_a = false;  ///< a is stored [k, m]
   bool transpose_b = false;  ///< b is stored [n, k], as torch's Linear weights are

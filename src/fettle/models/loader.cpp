@@ -8,6 +8,7 @@
 #include "fettle/base/random.h"
 #include "fettle/base/threads.h"
 #include "fettle/formats/weight_source.h"
+#include "fettle/models/quantized_files.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
@@ -33,6 +34,7 @@ void check_weights(CausalLM& model, const WeightSource& source, std::vector<std:
       complain(fmt::format("\"{}\" {} is missing", parameter->name, shape_string(parameter->shape)));
       continue;
     }
+    if (is_stored_quantized(source, parameter->name)) continue;  // checked when it is read
     WeightSource::Entry entry = source.entry(parameter->name);
     if (entry.info.shape != parameter->shape)
       complain(fmt::format("\"{}\" in {} is {}, config.json asks for {}", parameter->name,
@@ -48,7 +50,7 @@ void check_weights(CausalLM& model, const WeightSource& source, std::vector<std:
   std::vector<std::string> extra;
   size_t extras = 0;
   for (const std::string& name : source.names()) {
-    if (known.contains(name) || is_known_buffer(name)) continue;
+    if (known.contains(name) || is_known_buffer(name) || is_quantization_part(name)) continue;
     // A tied head that is stored all the same repeats the embedding.
     if (name == "lm_head.weight" && model.config().tie_word_embeddings) continue;
     if (extras++ < 3)
@@ -93,7 +95,40 @@ Tensor initial_value(const CausalLM& model, const Parameter& parameter, uint32_t
   return value;
 }
 
+void load_value(const WeightSource& source, const LoadOptions& options, Parameter& parameter) {
+  Tensor stored = source.tensor(parameter.name);
+  DType wanted = options.trainable_base            ? DType::kF32
+                 : options.compute == DType::kBF16 ? DType::kBF16
+                                                   : stored.dtype();
+  if (stored.dtype() == DType::kF64) wanted = DType::kF32;
+  // A trainable weight is written to, so it must not be the mapping itself.
+  if (stored.dtype() == wanted && !options.trainable_base)
+    parameter.value = stored;
+  else if (stored.dtype() == wanted)
+    parameter.value = stored.clone(MemoryKind::kWeights);
+  else
+    parameter.value = stored.to(wanted, MemoryKind::kWeights);
+}
+
+// The weight as it would be computed with, in 4 or 8 bits.
+void quantize_value(const QuantizeOptions& options, Parameter& parameter) {
+  parameter.quantized = options.bits == 8 ? quantize_8bit(parameter.value)
+                                          : quantize_4bit(parameter.value, options.kind, options.blocksize,
+                                                          options.double_quantization);
+  parameter.value = Tensor();
+}
+
 }  // namespace
+
+std::optional<QuantizeOptions> quantize_options(const Config& config) {
+  std::optional<std::string> bits = config.get<std::optional<std::string>>("quantization_bit");
+  if (!bits) return std::nullopt;
+  return QuantizeOptions{.bits = std::stoi(*bits),
+                         .kind = config.get<std::string>("quantization_type") == "fp4" ? QuantKind::kFP4
+                                                                                        : QuantKind::kNF4,
+                         .blocksize = std::stoll(config.get<std::string>("quantization_blocksize")),
+                         .double_quantization = config.get<bool>("double_quantization")};
+}
 
 std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& options,
                                      std::vector<std::string>& notes) {
@@ -103,20 +138,24 @@ std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& 
   notes.insert(notes.end(), source.notes().begin(), source.notes().end());
   check_weights(*model, source, notes);
   uint64_t done = 0, total = source.total_bytes();
+  std::set<const Parameter*> linears;
+  for (const Linear* linear : model->linears())
+    if (linear != &model->head() && !linear->conv1d) linears.insert(linear->weight.get());
   for (Parameter* parameter : model->parameters()) {
-    Tensor stored = source.tensor(parameter->name);
-    DType wanted = options.trainable_base            ? DType::kF32
-                   : options.compute == DType::kBF16 ? DType::kBF16
-                                                     : stored.dtype();
-    if (stored.dtype() == DType::kF64) wanted = DType::kF32;
-    // A trainable weight is written to, so it must not be the mapping itself.
-    if (stored.dtype() == wanted && !options.trainable_base)
-      parameter->value = stored;
-    else if (stored.dtype() == wanted)
-      parameter->value = stored.clone(MemoryKind::kWeights);
-    else
-      parameter->value = stored.to(wanted, MemoryKind::kWeights);
-    done += stored.nbytes();
+    const std::string& name = parameter->name;
+    const uint64_t bytes = source.tensor(name).nbytes();
+    if (is_stored_quantized(source, name)) {
+      if (!linears.contains(parameter) || options.trainable_base)
+        fail_input("{}: \"{}\" is quantised, {}", folder.string(), name,
+                   options.trainable_base ? "and full fine-tuning needs a base that is not" : "and is no linear");
+      parameter->quantized = read_quantized(source, name, parameter->shape[0], parameter->shape[1]);
+      source.forget(name);
+    } else {
+      load_value(source, options, *parameter);
+      if (options.quantize && linears.contains(parameter)) quantize_value(*options.quantize, *parameter);
+      if (!parameter->value.shares_storage_with(source.tensor(name))) source.forget(name);
+    }
+    done += bytes;
     if (options.progress) options.progress(done, total);
   }
   return model;

@@ -6,9 +6,21 @@
 #include <string>
 #include <vector>
 
+#include "fettle/base/config/config.h"
 #include "fettle/models/causal_lm.h"
 
 namespace fettle {
+
+/// How the linears of a base are quantised while they are read; the head stays as it is.
+struct QuantizeOptions {
+  int bits = 4;  ///< 4 or 8
+  QuantKind kind = QuantKind::kNF4;
+  int64_t blocksize = 64;
+  bool double_quantization = true;
+};
+
+/// quantization_bit and what goes with it; empty when it is unset.
+std::optional<QuantizeOptions> quantize_options(const Config& config);
 
 struct LoadOptions {
   /// What products will run in. bf16 turns f16 and f32 weights into bf16 at load; f32 keeps stored weights as
@@ -16,6 +28,8 @@ struct LoadOptions {
   DType compute = DType::kF32;
   /// The base itself learns: weights become f32 copies.
   bool trainable_base = false;
+  /// Unset: linears stay as they are stored, which may be quantised as well.
+  std::optional<QuantizeOptions> quantize = {};
   /// Bytes done and in all.
   std::function<void(uint64_t, uint64_t)> progress;
 };

@@ -7,6 +7,7 @@
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
 #include "fettle/formats/safetensors.h"
+#include "fettle/models/quantized_files.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
@@ -76,6 +77,7 @@ void copy_model_files(const fs::path& from, const fs::path& to, DType dtype, boo
       const char* name = dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF16 ? "float16" : "float32";
       config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name;
       if (untie) config["tie_word_embeddings"] = false;
+      config.erase("quantization_config");  // whoever writes quantised weights puts it back
       write_file_atomically(to / "config.json", config.dump(2) + "\n");
       continue;
     }
@@ -93,6 +95,30 @@ void save_model(CausalLM& model, const fs::path& base, const fs::path& folder, D
                        [parameter, dtype] { return parameter->value.to(dtype, MemoryKind::kWorkspace); }});
   write_weights(folder, tensors, uint64_t{5} << 30, {});
   copy_model_files(base, folder, dtype);
+}
+
+void save_quantized_model(CausalLM& model, const fs::path& base, const fs::path& folder, uint64_t max_shard_bytes,
+                          const std::function<void(uint64_t, uint64_t)>& progress) {
+  std::vector<SavedTensor> tensors;
+  const QuantizedMatrix* any = nullptr;
+  DType dtype = DType::kF32;
+  for (Parameter* parameter : model.parameters()) {
+    if (!parameter->quantized) {
+      Tensor value = parameter->value;
+      dtype = value.dtype();
+      tensors.push_back({parameter->name, dtype, parameter->shape, [value] { return value; }});
+      continue;
+    }
+    any = parameter->quantized.get();
+    for (const auto& [name, part] : stored_parts(parameter->name, *parameter->quantized))
+      tensors.push_back({name, part.dtype(), part.shape(), [part = part] { return part; }});
+  }
+  FETTLE_CHECK(any, "nothing is quantised");
+  write_weights(folder, tensors, max_shard_bytes, progress);
+  copy_model_files(base, folder, dtype);
+  OrderedJson config = parse_ordered_json(read_file(folder / "config.json"), (folder / "config.json").string());
+  config["quantization_config"] = quantization_config(*any, {model.head().path});
+  write_file_atomically(folder / "config.json", config.dump(2) + "\n");
 }
 
 StagedFolder::StagedFolder(fs::path target) : target_(std::move(target)) {

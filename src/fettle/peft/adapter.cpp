@@ -4,6 +4,7 @@
 
 #include "fettle/base/error.h"
 #include "fettle/base/random.h"
+#include "fettle/peft/dense_weight.h"
 #include "fettle/peft/methods.h"
 
 namespace fettle {
@@ -87,7 +88,7 @@ Parameter& Adapter::replace(std::shared_ptr<Parameter>& place, const std::string
   for (Replacement& r : replacements_)
     if (r.place == &place) return *r.copy;
   std::shared_ptr<Parameter> copy = adapter_parameter(key.empty() ? place->name : key, place->shape);
-  Tensor f32 = place->value.to(DType::kF32);
+  Tensor f32 = dense_value(*place);
   copy->value.assign(f32.raw(), f32.nbytes());
   replacements_.push_back({&place, place, copy});
   place = copy;

@@ -2,6 +2,7 @@
 
 #include "fettle/base/error.h"
 #include "fettle/formats/weight_source.h"
+#include "fettle/models/quantized_files.h"
 #include "fettle/models/saver.h"
 #include "fettle/peft/dense_weight.h"
 
@@ -16,6 +17,8 @@ bool replaced(const Parameter& parameter) {
 class Merger {
  public:
   Merger(CausalLM& model, const WeightSource& source) : source_(source) {
+    for (const Parameter* parameter : model.parameters())
+      if (is_stored_quantized(source, parameter->name)) quantized_[parameter->name] = parameter;
     for (Linear* linear : model.linears()) {
       bool methods = false;
       for (const auto& method : linear->methods)
@@ -32,6 +35,7 @@ class Merger {
       if (replaced(*norm->weight)) copies_[norm->path + ".weight"] = norm->weight.get();
   }
 
+  bool quantized() const { return !quantized_.empty(); }
   /// Linears that shared a weight in the base folder and need their own now.
   const std::vector<Linear*>& untied() const { return untied_; }
 
@@ -43,6 +47,8 @@ class Merger {
       result = merged(*embedding->second);
     else if (auto copy = copies_.find(name); copy != copies_.end())
       result = copy->second->value;
+    else if (auto quantized = quantized_.find(name); quantized != quantized_.end())
+      result = dense_value(*quantized->second);
     else
       return source_.tensor(name);
     result = result.to(dtype, MemoryKind::kWorkspace);
@@ -55,6 +61,7 @@ class Merger {
  private:
   Tensor base_value(const Parameter& parameter, const std::string& name) const {
     if (replaced(parameter)) return f32_copy(parameter.value);
+    if (is_stored_quantized(source_, name)) return dense_value(parameter);
     return f32_copy(source_.tensor(source_.has(name) ? name : parameter.name));
   }
 
@@ -79,18 +86,36 @@ class Merger {
   std::map<std::string, Linear*> changed_;
   std::map<std::string, Embedding*> embeddings_;
   std::map<std::string, const Parameter*> copies_;
+  std::map<std::string, const Parameter*> quantized_;  // in the base folder
   std::vector<Linear*> untied_;
 };
 
 }  // namespace
 
 void merge_to_folder(CausalLM& model, const std::filesystem::path& base, const std::filesystem::path& output,
-                     uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress) {
+                     uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress,
+                     bool dequantize) {
   StagedFolder staged(output);
   WeightSource source = WeightSource::open_model(base);
   Merger merger(model, source);
   std::vector<SavedTensor> tensors;
+  if (merger.quantized() && !dequantize)
+    fail_usage(
+        "{}: the base is quantised, and rounding the sum to so few bits again would lose the adapter; merge into the "
+        "16-bit model, or set export_dequantize=true for a merged folder of 16-bit weights",
+        base.string());
   auto add = [&](const std::string& name, const std::string& like) {
+    if (is_quantization_part(name)) return;
+    if (is_stored_quantized(source, name)) {
+      const Linear* linear = nullptr;
+      for (const Linear* candidate : model.linears())
+        if (candidate->path + ".weight" == name) linear = candidate;
+      FETTLE_CHECK(linear, "{} is no linear", name);
+      DType dtype = model.config().dtype;
+      tensors.push_back({name, dtype, {linear->out_features, linear->in_features},
+                         [&merger, name, dtype] { return merger.value(name, dtype); }});
+      return;
+    }
     TensorInfo info = source.entry(like).info;
     if (!info.dtype)
       fail_input("{}: \"{}\" is {}, which cannot be copied yet", base.string(), printable(name),

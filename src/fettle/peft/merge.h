@@ -12,6 +12,7 @@ namespace fettle {
 /// stream tensor by tensor; everything else of the folder is copied. The folder is whole or absent. A merged
 /// weight that is not finite: Error(kBadInput) naming it.
 void merge_to_folder(CausalLM& model, const std::filesystem::path& base, const std::filesystem::path& output,
-                     uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress);
+                     uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress,
+                     bool dequantize = false);
 
 }  // namespace fettle

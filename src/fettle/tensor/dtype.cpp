@@ -21,6 +21,8 @@ std::string_view dtype_name(DType type) {
       return "i64";
     case DType::kU8:
       return "u8";
+    case DType::kI8:
+      return "i8";
   }
   return "?";
 }

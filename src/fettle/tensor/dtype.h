@@ -8,7 +8,7 @@
 
 namespace fettle {
 
-enum class DType : uint8_t { kF32, kBF16, kF16, kF64, kI32, kI64, kU8 };
+enum class DType : uint8_t { kF32, kBF16, kF16, kF64, kI32, kI64, kU8, kI8 };
 
 constexpr size_t dtype_size(DType type) {
   switch (type) {
@@ -22,6 +22,7 @@ constexpr size_t dtype_size(DType type) {
     case DType::kF16:
       return 2;
     case DType::kU8:
+    case DType::kI8:
       return 1;
   }
   return 0;
@@ -86,6 +87,10 @@ constexpr DType dtype_of<int64_t>() {
 template <>
 constexpr DType dtype_of<uint8_t>() {
   return DType::kU8;
+}
+template <>
+constexpr DType dtype_of<int8_t>() {
+  return DType::kI8;
 }
 
 }  // namespace fettle

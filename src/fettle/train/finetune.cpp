@@ -190,6 +190,7 @@ class FineTuning {
     model_ = load_model(base_,
                         {.compute = compute_,
                          .trainable_base = method_ == "full",
+                         .quantize = quantize_options(config_),
                          .progress =
                              [&](uint64_t done, uint64_t total) {
                                progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));

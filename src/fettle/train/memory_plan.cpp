@@ -14,7 +14,7 @@ MemoryPlan plan_memory(CausalLM& model, const std::vector<Parameter*>& trainable
   std::set<const Parameter*> base;
   for (const Parameter* parameter : model.parameters()) {
     base.insert(parameter);
-    plan.weights += parameter->value.nbytes();
+    plan.weights += parameter->nbytes();
   }
   int64_t rank_sum = 0;  // of the low-rank projections that one layer keeps
   for (const Parameter* parameter : trainable) {

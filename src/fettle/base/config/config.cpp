@@ -237,7 +237,10 @@ class ConfigReader {
     if (config.get<bool>("bf16") && config.get<bool>("fp16")) contradict("bf16", "fp16");
     if (config.get<bool>("train_on_prompt") && config.get<bool>("mask_history"))
       contradict("train_on_prompt", "mask_history");
-    if (config.get<std::string>("finetuning_type") == "full") {
+    const std::string method = config.get<std::string>("finetuning_type");
+    if ((method == "full" || method == "freeze") && config.is_set("quantization_bit"))
+      contradict("finetuning_type", "quantization_bit");
+    if (method == "full") {
       // LLaMA-Factory refuses the same; a LoRA key that does nothing would be a silent mistake.
       if (!config.get<std::vector<std::string>>("adapter_name_or_path").empty())
         contradict("finetuning_type", "adapter_name_or_path");

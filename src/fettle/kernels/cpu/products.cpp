@@ -11,6 +11,7 @@ namespace {
 
 // Tiles are a function of the shape alone, which keeps results independent of the number of threads.
 constexpr int64_t kTileRows = 512, kTileColumns = 512;
+constexpr int64_t kQuantizedTileRows = 4096, kQuantizedTileColumns = 128;
 constexpr int64_t kFewRows = 4;                ///< up to here a product is bound by reading the weight once
 constexpr int64_t kWholeConversion = 1 << 20;  ///< operands up to this many elements are converted at once
 
@@ -56,13 +57,15 @@ struct Shape3 {
 };
 
 Shape3 shape_of(const MatmulArgs& args) {
-  const Tensor &a = *args.a, &b = *args.b;
-  Shape3 s{args.transpose_a ? a.cols() : a.rows(), args.transpose_b ? b.rows() : b.cols(),
+  const Tensor& a = *args.a;
+  const Shape b = args.quantized_b ? Shape{args.quantized_b->rows, args.quantized_b->cols}
+                                   : Shape{args.b->rows(), args.b->cols()};
+  Shape3 s{args.transpose_a ? a.cols() : a.rows(), args.transpose_b ? b[0] : b[1],
            args.transpose_a ? a.rows() : a.cols()};
   FETTLE_CHECK(
-      (args.transpose_b ? b.cols() : b.rows()) == s.k && args.out->rows() == s.m && args.out->cols() == s.n,
-      "matmul of {}{} and {}{} into {}", shape_string(a.shape()), args.transpose_a ? "ᵀ" : "",
-      shape_string(b.shape()), args.transpose_b ? "ᵀ" : "", shape_string(args.out->shape()));
+      (args.transpose_b ? b[1] : b[0]) == s.k && args.out->rows() == s.m && args.out->cols() == s.n,
+      "matmul of {}{} and {}{} into {}", shape_string(a.shape()), args.transpose_a ? "ᵀ" : "", shape_string(b),
+      args.transpose_b ? "ᵀ" : "", shape_string(args.out->shape()));
   return s;
 }
 
@@ -85,19 +88,28 @@ void finish_rows(const MatmulArgs& args, int64_t row0, int64_t rows, int64_t col
 // x.
 void few_rows(const MatmulArgs& args, const Shape3& s) {
   const VectorKernels& v = vector_kernels();
-  const Tensor &a = *args.a, &b = *args.b;
+  const Tensor& a = *args.a;
   Tensor& out = *args.out;
   std::vector<float> x(static_cast<size_t>(s.m * s.k));
   read_f32(at(a, 0), a.dtype(), x.data(), s.m * s.k);
   constexpr int64_t kRun = 64;
   parallel_for((s.n + kRun - 1) / kRun, [&](int64_t chunk) {
     for (int64_t j = chunk * kRun, end = std::min(s.n, j + kRun); j < end; ++j) {
-      const std::byte* w = at(b, j * s.k);
+      DType dtype = DType::kF32;
+      const std::byte* w;
+      if (args.quantized_b) {
+        float* values = scratch_f32(15, s.k);
+        dequantize(*args.quantized_b, j * s.k, s.k, values);
+        w = reinterpret_cast<const std::byte*>(values);
+      } else {
+        dtype = args.b->dtype();
+        w = at(*args.b, j * s.k);
+      }
       for (int64_t i = 0; i < s.m; ++i) {
         const float* row = x.data() + i * s.k;
-        float dot = b.dtype() == DType::kBF16  ? v.dot_bf16(row, reinterpret_cast<const uint16_t*>(w), s.k)
-                    : b.dtype() == DType::kF16 ? v.dot_f16(row, reinterpret_cast<const uint16_t*>(w), s.k)
-                                               : v.dot(row, reinterpret_cast<const float*>(w), s.k);
+        float dot = dtype == DType::kBF16  ? v.dot_bf16(row, reinterpret_cast<const uint16_t*>(w), s.k)
+                    : dtype == DType::kF16 ? v.dot_f16(row, reinterpret_cast<const uint16_t*>(w), s.k)
+                                           : v.dot(row, reinterpret_cast<const float*>(w), s.k);
         float value = args.alpha * dot, old = 0;
         if (args.beta != 0) {
           read_f32(at(out, i * s.n + j), out.dtype(), &old, 1);
@@ -140,6 +152,21 @@ const void* converted_panel(const Tensor& x, int64_t row0, int64_t rows, int64_t
   return out;
 }
 
+// The same of a quantised matrix.
+const void* dequantized_panel(const QuantizedMatrix& x, int64_t row0, int64_t rows, int64_t col0, int64_t columns,
+                              DType product, int slot) {
+  float* scratch = scratch_f32(slot, rows * columns);
+  float* row = product == DType::kF32 ? nullptr : scratch_f32(slot + 1, columns);
+  auto* out = reinterpret_cast<std::byte*>(scratch);
+  for (int64_t r = 0; r < rows; ++r) {
+    float* target = product == DType::kF32 ? scratch + r * columns : row;
+    dequantize(x, (row0 + r) * x.cols + col0, columns, target);
+    if (product != DType::kF32)
+      write_f32(row, out + static_cast<size_t>(r * columns) * dtype_size(product), product, columns);
+  }
+  return out;
+}
+
 }  // namespace
 
 void matmul(const MatmulArgs& args) {
@@ -148,14 +175,17 @@ void matmul(const MatmulArgs& args) {
   Tensor& out = *args.out;
   if (s.m <= kFewRows && args.transpose_b && !args.transpose_a) return few_rows(args, s);
   DType product = args.compute == DType::kBF16 && native_bf16() ? DType::kBF16 : DType::kF32;
-  Tensor a = whole_operand(*args.a, product), b = whole_operand(*args.b, product);
+  const QuantizedMatrix* quantized = args.quantized_b;
+  Tensor a = whole_operand(*args.a, product), b = quantized ? Tensor() : whole_operand(*args.b, product);
   // oneDNN writes f32 or bf16; anything else, and any beta besides 0 and 1, goes through an f32 tile.
   DType gemm_out = out.dtype() == DType::kF32 || (out.dtype() == DType::kBF16 && product == DType::kBF16)
                        ? out.dtype()
                        : DType::kF32;
   bool direct = gemm_out == out.dtype() && (args.beta == 0.0f || args.beta == 1.0f);
 
-  int64_t tile_m = std::min(s.m, kTileRows), tile_n = std::min(s.n, kTileColumns);
+  // A quantised weight is dequantised once for every tile of rows, so those are long and its own panels narrow.
+  int64_t tile_m = std::min(s.m, quantized ? kQuantizedTileRows : kTileRows);
+  int64_t tile_n = std::min(s.n, quantized ? kQuantizedTileColumns : kTileColumns);
   int64_t tiles_m = (s.m + tile_m - 1) / tile_m, tiles_n = (s.n + tile_n - 1) / tile_n;
   // A weight whose tile must be converted or repacked is used for all row tiles of that column in a row.
   parallel_for(tiles_m * tiles_n, [&](int64_t tile) {
@@ -185,7 +215,13 @@ void matmul(const MatmulArgs& args) {
       g.a = converted_panel(*args.a, row0, rows, 0, s.k, product, 13);
       g.lda = s.k;
     }
-    if (b.defined()) {
+    if (quantized && args.transpose_b) {
+      g.b = dequantized_panel(*quantized, col0, columns, 0, s.k, product, 15);
+      g.ldb = s.k;
+    } else if (quantized) {
+      g.b = dequantized_panel(*quantized, 0, s.k, col0, columns, product, 15);
+      g.ldb = columns;
+    } else if (b.defined()) {
       g.b = at(b, args.transpose_b ? col0 * s.k : col0);
       g.ldb = b.cols();
     } else if (args.transpose_b) {

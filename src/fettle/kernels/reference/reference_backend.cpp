@@ -155,7 +155,8 @@ class ReferenceBackend final : public Backend {
   }
 
   void matmul(const MatmulArgs& args) override {
-    const Tensor &a = *args.a, &b = *args.b;
+    const Tensor& a = *args.a;
+    const Tensor b = args.quantized_b ? dequantize(*args.quantized_b) : *args.b;
     Tensor& out = *args.out;
     int64_t m = out.rows(), n = out.cols(), k = args.transpose_a ? a.rows() : a.cols();
     FETTLE_CHECK((args.transpose_a ? a.cols() : a.rows()) == m &&

@@ -1,0 +1,246 @@
+#include "fettle/kernels/quantized.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "fettle/base/error.h"
+#include "fettle/base/threads.h"
+
+namespace fettle {
+namespace {
+
+constexpr std::array<float, 16> kNF4 = {-1.0f,
+                                        -0.6961928009986877f,
+                                        -0.5250730514526367f,
+                                        -0.39491748809814453f,
+                                        -0.28444138169288635f,
+                                        -0.18477343022823334f,
+                                        -0.09105003625154495f,
+                                        0.0f,
+                                        0.07958029955625534f,
+                                        0.16093020141124725f,
+                                        0.24611230194568634f,
+                                        0.33791524171829224f,
+                                        0.44070982933044434f,
+                                        0.5626170039176941f,
+                                        0.7229568362236023f,
+                                        1.0f};
+// Sign, two bits of exponent, one of fraction; in the order of the bit patterns, over the largest.
+constexpr std::array<float, 16> kFP4 = {0.0f,          0.0625f / 12.0f,  8.0f / 12.0f,  1.0f,
+                                        4.0f / 12.0f,  6.0f / 12.0f,     2.0f / 12.0f,  3.0f / 12.0f,
+                                        -0.0f,         -0.0625f / 12.0f, -8.0f / 12.0f, -1.0f,
+                                        -4.0f / 12.0f, -6.0f / 12.0f,    -2.0f / 12.0f, -3.0f / 12.0f};
+constexpr int64_t kNestedBlock = 256;
+constexpr float kSmallestScale = 1e-38f;
+
+uint8_t nf4_index(float x) {
+  uint8_t index = 0;
+  for (size_t i = 0; i + 1 < kNF4.size(); ++i) index += x > (kNF4[i] + kNF4[i + 1]) / 2;
+  return index;
+}
+
+// bitsandbytes' CUDA kernel decides by the size and keeps the sign apart.
+uint8_t fp4_index(float x) {
+  constexpr std::array<uint8_t, 8> kBySize = {0, 1, 6, 7, 4, 5, 2, 3};
+  float size = std::abs(x);
+  size_t place = 0;
+  for (size_t i = 0; i + 1 < kBySize.size(); ++i) place += size > (kFP4[kBySize[i]] + kFP4[kBySize[i + 1]]) / 2;
+  return static_cast<uint8_t>(kBySize[place] | (x < 0 ? 8 : 0));
+}
+
+// fp32 as torch computes it: linspace(0.1, 1, n + 1), midpoints, times a power of ten in double.
+std::array<float, 256> make_dynamic_map() {
+  std::vector<float> values;
+  for (int i = 0; i < 7; ++i) {
+    int n = 1 << i;
+    double power = std::pow(10.0, i - 6);
+    // torch.linspace goes from both ends to the middle, in f32.
+    std::vector<float> points;
+    float step = (1.0f - 0.1f) / static_cast<float>(n);
+    for (int k = 0; k <= n; ++k)
+      points.push_back(k < (n + 1) / 2 ? 0.1f + step * static_cast<float>(k)
+                                       : 1.0f - step * static_cast<float>(n - k));
+    for (int k = 0; k < n; ++k) {
+      float mean = (points[static_cast<size_t>(k)] + points[static_cast<size_t>(k) + 1]) / 2.0f;
+      float value = static_cast<float>(power) * mean;
+      values.push_back(value);
+      values.push_back(-value);
+    }
+  }
+  values.push_back(0.0f);
+  values.push_back(1.0f);
+  std::sort(values.begin(), values.end());
+  std::array<float, 256> map;
+  std::copy(values.begin(), values.end(), map.begin());
+  return map;
+}
+
+// Blocks of values as 8-bit codes of the dynamic map (bitsandbytes quantize_blockwise).
+void quantize_scales(const std::vector<float>& values, uint8_t* codes, float* absmax) {
+  std::span<const float> map = dynamic_map();
+  std::array<float, 255> bounds;
+  for (size_t i = 0; i < bounds.size(); ++i) bounds[i] = (map[i] + map[i + 1]) / 2;
+  for (size_t begin = 0; begin < values.size(); begin += kNestedBlock) {
+    size_t end = std::min(values.size(), begin + kNestedBlock);
+    float largest = 0;
+    for (size_t i = begin; i < end; ++i) largest = std::max(largest, std::abs(values[i]));
+    absmax[begin / kNestedBlock] = largest;
+    float inverse = 1.0f / std::max(largest, kSmallestScale);
+    for (size_t i = begin; i < end; ++i) {
+      float scaled = std::clamp(values[i] * inverse, -1.0f, 1.0f);
+      codes[i] = static_cast<uint8_t>(std::lower_bound(bounds.begin(), bounds.end(), scaled) - bounds.begin());
+    }
+  }
+}
+
+float scale_of(const QuantizedMatrix& m, int64_t block) {
+  if (!m.nested) return m.absmax.data<float>()[block];
+  return dynamic_map()[m.absmax.data<uint8_t>()[block]] * m.nested_absmax.data<float>()[block / kNestedBlock] +
+         m.nested_offset;
+}
+
+void round_to(DType dtype, float* values, int64_t count) {
+  if (dtype == DType::kBF16)
+    for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(bf16(values[i]));
+  else if (dtype == DType::kF16)
+    for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(f16(values[i]));
+}
+
+// One run inside a block.
+void dequantize_run(const uint8_t* packed, int64_t begin, int64_t count, const float* code, float scale, float* out) {
+  float scaled[16];
+  for (int i = 0; i < 16; ++i) scaled[i] = code[i] * scale;
+  int64_t i = begin, end = begin + count;
+  if (i < end && i % 2 != 0) *out++ = scaled[packed[i++ / 2] & 15];
+  for (; i + 1 < end; i += 2) {
+    uint8_t byte = packed[i / 2];
+    *out++ = scaled[byte >> 4];
+    *out++ = scaled[byte & 15];
+  }
+  if (i < end) *out++ = scaled[packed[i / 2] >> 4];
+}
+
+}  // namespace
+
+std::string_view quant_kind_name(QuantKind kind) {
+  return kind == QuantKind::kNF4 ? "nf4" : kind == QuantKind::kFP4 ? "fp4" : "int8";
+}
+
+uint64_t QuantizedMatrix::nbytes() const {
+  return packed.nbytes() + absmax.nbytes() + (nested ? nested_absmax.nbytes() : 0);
+}
+
+std::span<const float> quant_code(QuantKind kind) {
+  return kind == QuantKind::kFP4 ? std::span<const float>(kFP4) : std::span<const float>(kNF4);
+}
+
+std::span<const float> dynamic_map() {
+  static const std::array<float, 256> map = make_dynamic_map();
+  return map;
+}
+
+std::shared_ptr<QuantizedMatrix> quantize_4bit(const Tensor& values, QuantKind kind, int64_t blocksize,
+                                               bool double_quantization) {
+  FETTLE_CHECK(blocksize >= 32 && blocksize <= 4096 && (blocksize & (blocksize - 1)) == 0, "blocksize {}", blocksize);
+  auto m = std::make_shared<QuantizedMatrix>();
+  m->kind = kind;
+  m->rows = values.rows();
+  m->cols = values.cols();
+  m->blocksize = blocksize;
+  m->dtype = values.dtype();
+  const int64_t n = m->numel(), blocks = m->blocks();
+  m->packed = Tensor::zeros({(n + 1) / 2}, DType::kU8, MemoryKind::kWeights);
+  std::vector<float> absmax(static_cast<size_t>(blocks));
+  uint8_t* packed = m->packed.data<uint8_t>();
+  // Blocks are even, so no byte belongs to two of them. Many blocks a chunk keep conversions long.
+  constexpr int64_t kChunk = 1 << 16;
+  const int64_t per_chunk = std::max<int64_t>(1, kChunk / blocksize);
+  Tensor flat = values.reshape({n});
+  parallel_for((blocks + per_chunk - 1) / per_chunk, [&](int64_t chunk) {
+    int64_t first = chunk * per_chunk, last = std::min(blocks, first + per_chunk);
+    Tensor part = flat.rows_view(first * blocksize, std::min(n, last * blocksize)).to(DType::kF32, MemoryKind::kWorkspace);
+    const float* x = part.data<float>();
+    for (int64_t b = first; b < last; ++b) {
+      int64_t begin = b * blocksize, count = std::min(blocksize, n - begin);
+      const float* run = x + (begin - first * blocksize);
+      float largest = 0;
+      for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(run[i]));
+      const bool whole = count == blocksize;
+      float guarded = std::max(largest, kSmallestScale), inverse = 1.0f / guarded;
+      absmax[static_cast<size_t>(b)] = whole ? largest : guarded;
+      for (int64_t i = 0; i < count; ++i) {
+        float scaled = std::clamp(whole ? run[i] * inverse : run[i] / guarded, -1.0f, 1.0f);
+        uint8_t q = kind == QuantKind::kNF4 ? nf4_index(scaled) : fp4_index(scaled);
+        int64_t at = begin + i;
+        packed[at / 2] |= static_cast<uint8_t>(at % 2 == 0 ? q << 4 : q);
+      }
+    }
+  });
+  // An odd last half byte holds the code of zero, as padding with zero gives.
+  if (n % 2 != 0) packed[n / 2] |= kind == QuantKind::kNF4 ? nf4_index(0.0f) : fp4_index(0.0f);
+  if (!double_quantization) {
+    m->absmax = Tensor::from(absmax, {blocks}, MemoryKind::kWeights);
+    return m;
+  }
+  double sum = 0;
+  for (float a : absmax) sum += a;
+  m->nested = true;
+  m->nested_offset = static_cast<float>(sum / static_cast<double>(blocks));
+  for (float& a : absmax) a -= m->nested_offset;
+  m->absmax = Tensor::empty({blocks}, DType::kU8, MemoryKind::kWeights);
+  m->nested_absmax = Tensor::empty({(blocks + kNestedBlock - 1) / kNestedBlock}, DType::kF32, MemoryKind::kWeights);
+  quantize_scales(absmax, m->absmax.data<uint8_t>(), m->nested_absmax.data<float>());
+  return m;
+}
+
+std::shared_ptr<QuantizedMatrix> quantize_8bit(const Tensor& values) {
+  auto m = std::make_shared<QuantizedMatrix>();
+  m->kind = QuantKind::kInt8;
+  m->rows = values.rows();
+  m->cols = values.cols();
+  m->dtype = DType::kF32;
+  m->packed = Tensor::empty({m->rows, m->cols}, DType::kI8, MemoryKind::kWeights);
+  m->absmax = Tensor::empty({m->rows}, DType::kF32, MemoryKind::kWeights);
+  parallel_for(m->rows, [&](int64_t r) {
+    Tensor row = values.rows_view(r, r + 1).to(DType::kF16, MemoryKind::kWorkspace).to(DType::kF32, MemoryKind::kWorkspace);
+    const float* x = row.data<float>();
+    float largest = 0;
+    for (int64_t c = 0; c < m->cols; ++c) largest = std::max(largest, std::abs(x[c]));
+    m->absmax.data<float>()[r] = largest;
+    float factor = largest > 0 ? 127.0f / largest : 0.0f;
+    int8_t* q = m->packed.data<int8_t>() + r * m->cols;
+    for (int64_t c = 0; c < m->cols; ++c) q[c] = static_cast<int8_t>(std::nearbyint(x[c] * factor));
+  });
+  return m;
+}
+
+void dequantize(const QuantizedMatrix& m, int64_t begin, int64_t count, float* out) {
+  const int64_t end = begin + count;
+  if (m.kind == QuantKind::kInt8) {
+    const int8_t* q = m.packed.data<int8_t>();
+    for (int64_t i = begin; i < end;) {
+      int64_t row = i / m.cols, stop = std::min(end, (row + 1) * m.cols);
+      float scale = m.absmax.data<float>()[row] * 7.874015718698502e-3f;
+      float* target = out + (i - begin);
+      for (int64_t k = 0; k < stop - i; ++k) target[k] = static_cast<float>(q[i + k]) * scale;
+      i = stop;
+    }
+  } else {
+    const float* code = quant_code(m.kind).data();
+    for (int64_t i = begin; i < end;) {
+      int64_t block = i / m.blocksize, stop = std::min(end, (block + 1) * m.blocksize);
+      dequantize_run(m.packed.data<uint8_t>(), i, stop - i, code, scale_of(m, block), out + (i - begin));
+      i = stop;
+    }
+  }
+  round_to(m.dtype, out, count);
+}
+
+Tensor dequantize(const QuantizedMatrix& m) {
+  Tensor out = Tensor::empty({m.rows, m.cols}, DType::kF32, MemoryKind::kWorkspace);
+  parallel_for(m.rows, [&](int64_t r) { dequantize(m, r * m.cols, m.cols, out.data<float>() + r * m.cols); });
+  return out;
+}
+
+}  // namespace fettle
