@@ -294,7 +294,8 @@ TEST(Config, RefusedOptionsTakeTheirDefaultOnly) {
       "resume_from_checkpoint: false\nexport_legacy_format: false\ndeepspeed: null\nadditional_target: null\n"
       "eval_dataset: []\nneftune_noise_alpha: 0\n"));
   const std::pair<const char*, const char*> cases[] = {
-      {"quantization_bit: 4", "quantization_bit: \"4\" is refused: not available yet: quantized base models"},
+      {"quantization_bit: 3",
+       "quantization_bit: 3 is refused, 4 and 8 bits in the layouts of bitsandbytes are known"},
       {"streaming: true", "is refused: not available yet"},
       {"eval_on_start: true", "is refused: not available yet: evaluation"},
       {"report_to: [wandb]", "is refused"},

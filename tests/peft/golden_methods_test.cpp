@@ -250,6 +250,41 @@ TEST_P(GoldenMethod, SavedFilesArePefts) {
   expect_near(logits(*model_, rows_[0]), want, 1e-4, "read back");
 }
 
+// LoRA on a base in 4 or 8 bits that Transformers saved (tools/golden/make_quantized.py).
+TEST(QuantisedBase, LoraHasPeftsLogitsLossAndGradients) {
+  for (const char* kind : {"nf4-double", "nf4", "fp4", "int8"}) {
+    fs::path folder = test::golden_dir() / "quantized" / (std::string("llama-") + kind);
+    SafetensorsFile reference(folder / "golden.safetensors");
+    Json golden = read_json(folder / "golden.json");
+    std::vector<int32_t> row = golden["row"], own = golden["labels"], labels;
+    auto model = load(folder);
+    auto adapter = Adapter::load(*model, test::golden_dir() / "models/llama/adapter");
+    expect_near(logits(*model, row), reference.tensor("adapter.logits.0"), 1e-4, kind);
+    adapter->set_trainable(true);
+    int64_t count = 0;
+    for (size_t t = 0; t < own.size(); ++t) {
+      labels.push_back(t + 1 < own.size() ? own[t + 1] : -100);
+      count += labels.back() >= 0;
+    }
+    Tape tape;
+    Context context{.backend = &cpu_backend(), .tape = &tape, .compute = DType::kF32, .training = true};
+    Var hidden = model->hidden_states(context, make_input({row}));
+    auto head = [&](Context& c, const Var& h) { return model->logits(c, h); };
+    double loss = linear_cross_entropy(context, hidden, head, model->config().vocab_size, labels,
+                                       1.0f / static_cast<float>(count), false) /
+                  static_cast<double>(count);
+    tape.backward();
+    EXPECT_NEAR(loss, reference.tensor("adapter.loss").data<float>()[0], 2e-5) << kind;
+    int compared = 0;
+    for (Parameter* parameter : adapter->parameters()) {
+      Tensor want = reference.tensor("adapter.grad.base_model.model." + parameter->name);
+      expect_near(parameter->gradient_buffer(), want, 5e-4, kind + (" " + parameter->name));
+      ++compared;
+    }
+    EXPECT_EQ(compared, 28);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Methods, GoldenMethod, ::testing::ValuesIn(cases()), [](const auto& info) {
   std::string name = info.param.model + "_" + info.param.method;
   for (char& c : name)

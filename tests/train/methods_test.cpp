@@ -81,10 +81,61 @@ TEST_P(Methods, TrainsResumesGeneratesAndMerges) {
   EXPECT_EQ(merged.code, GetParam().merges ? 0 : 2) << merged.err;
 }
 
+TEST(QuantisedFolder, TrainsGeneratesAndMergesOnlyWhenAsked) {
+  test::TempDir dir;
+  fs::path base = test::source_dir() / "examples/quickstart";
+  std::string folder = (dir / "nf4").string();
+  ProcessResult made = test::run_fettle({"quantize", "--model", (base / "base").string(), "-o", folder});
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_LT(fs::file_size(dir / "nf4/model.safetensors"), fs::file_size(base / "base/model.safetensors"));
+  ProcessResult again = test::run_fettle({"quantize", "--model", folder, "-o", (dir / "twice").string()});
+  EXPECT_EQ(again.code, 2) << again.err;
+  EXPECT_NE(again.err.find("already quantised"), std::string::npos) << again.err;
+
+  std::vector<std::string> words = {"train",
+                                    "model_name_or_path=" + folder,
+                                    "dataset=counselling",
+                                    "dataset_dir=" + (base / "data").string(),
+                                    "template=chatml",
+                                    "max_samples=4",
+                                    "cutoff_len=48",
+                                    "max_steps=2",
+                                    "plot_loss=false",
+                                    "output_dir=" + (dir / "adapter").string()};
+  ProcessResult trained = test::run_fettle(words);
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  words.back() = "output_dir=" + (dir / "full").string();
+  words.push_back("finetuning_type=full");
+  ProcessResult full = test::run_fettle(words);
+  EXPECT_NE(full.code, 0);
+  EXPECT_NE(full.err.find("quantised"), std::string::npos) << full.err;
+
+  std::vector<std::string> merge = {"export", "model_name_or_path=" + folder,
+                                    "adapter_name_or_path=" + (dir / "adapter").string(),
+                                    "export_dir=" + (dir / "merged").string()};
+  ProcessResult refused = test::run_fettle(merge);
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.err.find("export_dequantize=true"), std::string::npos) << refused.err;
+  merge.push_back("export_dequantize=true");
+  ProcessResult merged = test::run_fettle(merge);
+  ASSERT_EQ(merged.code, 0) << merged.err;
+  EXPECT_FALSE(read_json(dir / "merged/config.json").contains("quantization_config"));
+  std::vector<std::string> one = {"generate", "--max-new-tokens", "6", "--prompt", "Hello", "--model"},
+                           two = one;
+  one.insert(one.end(), {folder, "--adapter", (dir / "adapter").string()});
+  two.push_back((dir / "merged").string());
+  EXPECT_EQ(test::run_fettle(one).out, test::run_fettle(two).out);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, Methods,
     ::testing::Values(
         Method{"dora", {"finetuning_type=lora", "use_dora=true", "lora_rank=4", "lora_dropout=0.1"}},
+        Method{"qlora", {"finetuning_type=lora", "quantization_bit=4", "lora_rank=4", "bf16=true"}},
+        Method{"qlora_fp4",
+               {"finetuning_type=lora", "quantization_bit=4", "quantization_type=fp4",
+                "double_quantization=false", "quantization_blocksize=32", "use_dora=true", "lora_rank=4"}},
+        Method{"lora_int8", {"finetuning_type=lora", "quantization_bit=8", "lora_rank=4"}},
         Method{"pissa", {"finetuning_type=lora", "pissa_init=true", "lora_rank=4", "pissa_iter=2"}},
         Method{"lora_plus", {"finetuning_type=lora", "loraplus_lr_ratio=4", "learning_rate=0.003"}},
         Method{"lora_everything",

@@ -40,9 +40,12 @@ void run(const CLI::App& command) {
       fail_usage("{}: {}", adapter->description(), why);
   Progress progress("merge", "B");
   uint64_t shard = static_cast<uint64_t>(config.get<int64_t>("export_size")) * 1000000000u;
-  merge_to_folder(*session.model, base, output, shard, [&](uint64_t done, uint64_t total) {
-    progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
-  }, config.get<bool>("export_dequantize"));
+  merge_to_folder(
+      *session.model, base, output, shard,
+      [&](uint64_t done, uint64_t total) {
+        progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
+      },
+      config.get<bool>("export_dequantize"));
   progress.finish();
 
   std::vector<int32_t> ids = probe_ids(session.model->config().vocab_size);

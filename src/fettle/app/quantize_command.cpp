@@ -7,6 +7,7 @@
 #include "fettle/base/progress.h"
 #include "fettle/base/terminal.h"
 #include "fettle/models/loader.h"
+#include "fettle/models/quantized_files.h"
 #include "fettle/models/saver.h"
 
 namespace fettle::app {
@@ -17,11 +18,15 @@ void run(const CLI::App& command, const std::string& output) {
   config.require("model_name_or_path", "fettle quantize");
   std::filesystem::path base = config.get<std::string>("model_name_or_path");
   std::optional<QuantizeOptions> options = quantize_options(config);
-  if (!options) options = QuantizeOptions{.kind = config.get<std::string>("quantization_type") == "fp4"
-                                                     ? QuantKind::kFP4
-                                                     : QuantKind::kNF4,
-                                          .blocksize = std::stoll(config.get<std::string>("quantization_blocksize")),
-                                          .double_quantization = config.get<bool>("double_quantization")};
+  if (!options)
+    options = QuantizeOptions{
+        .kind = config.get<std::string>("quantization_type") == "fp4" ? QuantKind::kFP4 : QuantKind::kNF4,
+        .blocksize = std::stoll(config.get<std::string>("quantization_blocksize")),
+        .double_quantization = config.get<bool>("double_quantization")};
+  ModelConfig model_config = read_model_config(base);
+  WeightSource source = WeightSource::open_model(base);
+  for (const std::string& name : source.names())
+    if (is_stored_quantized(source, name)) fail_usage("{}: the model is already quantised", base.string());
   StagedFolder staged(output);
   std::vector<std::string> notes;
   Progress progress("quantize", "B");
@@ -29,7 +34,6 @@ void run(const CLI::App& command, const std::string& output) {
     progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
   };
   // Quantised from the values that a 16-bit run would compute with, as Transformers does.
-  ModelConfig model_config = read_model_config(base);
   DType compute = model_config.dtype == DType::kF32 ? DType::kF32 : DType::kBF16;
   std::unique_ptr<CausalLM> model =
       load_model(base, {.compute = compute, .quantize = options, .progress = update}, notes);
@@ -46,15 +50,17 @@ void run(const CLI::App& command, const std::string& output) {
   });
   writing.finish();
   staged.commit();
-  say("{} bits, {}: {} instead of {}", options->bits, options->bits == 4 ? quant_kind_name(options->kind) : "int8",
-      format_bytes(after), format_bytes(before));
+  say("{} bits, {}: {} instead of {}", options->bits,
+      options->bits == 4 ? quant_kind_name(options->kind) : "int8", format_bytes(after),
+      format_bytes(before));
   say("Quantised model: {}", output);
 }
 
 }  // namespace
 
 void add_quantize(CLI::App& root) {
-  CLI::App& command = add_command(root, "quantize", "Write a model folder in 4 or 8 bits", "Train and export");
+  CLI::App& command =
+      add_command(root, "quantize", "Write a model folder in 4 or 8 bits", "Train and export");
   auto output = std::make_shared<std::string>();
   command.add_option("-o,--output", *output, "New model folder")->required()->type_name("DIR");
   accept_config(command, {OptionGroup::kModel, OptionGroup::kQuantization});

@@ -48,7 +48,7 @@ struct Var {
 struct Parameter {
   std::string name;  ///< Hugging Face path, for example model.layers.0.self_attn.q_proj.weight
   Shape shape;
-  Tensor value;  ///< undefined until loaded or initialised
+  Tensor value;                                      ///< undefined until loaded or initialised
   std::shared_ptr<const QuantizedMatrix> quantized;  ///< of a frozen weight, in the place of value
   bool trainable = false;
   Tensor gradient;  ///< allocated at first use

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
 #include "fettle/base/error.h"
@@ -27,10 +28,9 @@ constexpr std::array<float, 16> kNF4 = {-1.0f,
                                         0.7229568362236023f,
                                         1.0f};
 // Sign, two bits of exponent, one of fraction; in the order of the bit patterns, over the largest.
-constexpr std::array<float, 16> kFP4 = {0.0f,          0.0625f / 12.0f,  8.0f / 12.0f,  1.0f,
-                                        4.0f / 12.0f,  6.0f / 12.0f,     2.0f / 12.0f,  3.0f / 12.0f,
-                                        -0.0f,         -0.0625f / 12.0f, -8.0f / 12.0f, -1.0f,
-                                        -4.0f / 12.0f, -6.0f / 12.0f,    -2.0f / 12.0f, -3.0f / 12.0f};
+constexpr std::array<float, 16> kFP4 = {
+    0.0f, 0.0625f / 12.0f,  8.0f / 12.0f,  1.0f,  4.0f / 12.0f,  6.0f / 12.0f,  2.0f / 12.0f,  3.0f / 12.0f,
+    0.0f, -0.0625f / 12.0f, -8.0f / 12.0f, -1.0f, -4.0f / 12.0f, -6.0f / 12.0f, -2.0f / 12.0f, -3.0f / 12.0f};
 constexpr int64_t kNestedBlock = 256;
 constexpr float kSmallestScale = 1e-38f;
 
@@ -40,13 +40,13 @@ uint8_t nf4_index(float x) {
   return index;
 }
 
-// bitsandbytes' CUDA kernel decides by the size and keeps the sign apart.
+// As bitsandbytes' CPU kernels: codes in the order of their values (two are zero), a tie goes to the lower
+// value. Its CUDA kernel decides by the size alone, so that zeros have the sign of what they came from.
 uint8_t fp4_index(float x) {
-  constexpr std::array<uint8_t, 8> kBySize = {0, 1, 6, 7, 4, 5, 2, 3};
-  float size = std::abs(x);
+  constexpr std::array<uint8_t, 16> kOrder = {11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3};
   size_t place = 0;
-  for (size_t i = 0; i + 1 < kBySize.size(); ++i) place += size > (kFP4[kBySize[i]] + kFP4[kBySize[i + 1]]) / 2;
-  return static_cast<uint8_t>(kBySize[place] | (x < 0 ? 8 : 0));
+  for (size_t i = 0; i + 1 < kOrder.size(); ++i) place += x > (kFP4[kOrder[i]] + kFP4[kOrder[i + 1]]) / 2;
+  return kOrder[place];
 }
 
 // fp32 as torch computes it: linspace(0.1, 1, n + 1), midpoints, times a power of ten in double.
@@ -55,12 +55,12 @@ std::array<float, 256> make_dynamic_map() {
   for (int i = 0; i < 7; ++i) {
     int n = 1 << i;
     double power = std::pow(10.0, i - 6);
-    // torch.linspace goes from both ends to the middle, in f32.
+    // torch.linspace goes from both ends to the middle, in f32 with fused multiply-adds.
     std::vector<float> points;
     float step = (1.0f - 0.1f) / static_cast<float>(n);
     for (int k = 0; k <= n; ++k)
-      points.push_back(k < (n + 1) / 2 ? 0.1f + step * static_cast<float>(k)
-                                       : 1.0f - step * static_cast<float>(n - k));
+      points.push_back(k < (n + 1) / 2 ? std::fma(step, static_cast<float>(k), 0.1f)
+                                       : std::fma(-step, static_cast<float>(n - k), 1.0f));
     for (int k = 0; k < n; ++k) {
       float mean = (points[static_cast<size_t>(k)] + points[static_cast<size_t>(k) + 1]) / 2.0f;
       float value = static_cast<float>(power) * mean;
@@ -76,6 +76,42 @@ std::array<float, 256> make_dynamic_map() {
   return map;
 }
 
+// The sum of torch's CPU kernel on one thread, to the last bit (aten/native/cpu/SumKernel.cpp): the offset of
+// nested scales depends on it. Each of the lanes of a vector sums in four interleaved rows, each over a
+// cascade of four levels.
+float sum_as_torch(std::span<const float> values) {
+  constexpr size_t kRows = 4, kLevels = 4;
+  const size_t lanes = values.size() < 8 ? 1 : 8;
+  const size_t vectors = values.size() / lanes, steps = vectors / kRows;
+  const size_t power =
+      std::max<size_t>(4, static_cast<size_t>(std::bit_width(steps > 1 ? steps - 1 : 0)) / kLevels);
+  float total = 0;
+  for (size_t i = vectors * lanes; i < values.size(); ++i) total += values[i];
+  for (size_t lane = 0; lane < lanes && vectors > 0; ++lane) {
+    float rows[kRows];
+    for (size_t row = 0; row < kRows; ++row) {
+      float level[kLevels] = {};
+      size_t i = 0;
+      const size_t step = size_t{1} << power;
+      while (i + step <= steps) {
+        for (size_t end = i + step; i < end; ++i) level[0] += values[(i * kRows + row) * lanes + lane];
+        for (size_t j = 1; j < kLevels; ++j) {
+          level[j] += level[j - 1];
+          level[j - 1] = 0;
+          if ((i & ((step - 1) << (j * power))) != 0) break;
+        }
+      }
+      for (; i < steps; ++i) level[0] += values[(i * kRows + row) * lanes + lane];
+      for (size_t j = 1; j < kLevels; ++j) level[0] += level[j];
+      rows[row] = level[0];
+    }
+    for (size_t i = steps * kRows; i < vectors; ++i) rows[0] += values[i * lanes + lane];
+    for (size_t row = 1; row < kRows; ++row) rows[0] += rows[row];
+    total += rows[0];
+  }
+  return total;
+}
+
 // Blocks of values as 8-bit codes of the dynamic map (bitsandbytes quantize_blockwise).
 void quantize_scales(const std::vector<float>& values, uint8_t* codes, float* absmax) {
   std::span<const float> map = dynamic_map();
@@ -86,17 +122,23 @@ void quantize_scales(const std::vector<float>& values, uint8_t* codes, float* ab
     float largest = 0;
     for (size_t i = begin; i < end; ++i) largest = std::max(largest, std::abs(values[i]));
     absmax[begin / kNestedBlock] = largest;
+    if (largest == 0) {  // 0 / 0 there, which ends at the first code
+      std::fill(codes + begin, codes + end, uint8_t{0});
+      continue;
+    }
     float inverse = 1.0f / std::max(largest, kSmallestScale);
     for (size_t i = begin; i < end; ++i) {
       float scaled = std::clamp(values[i] * inverse, -1.0f, 1.0f);
-      codes[i] = static_cast<uint8_t>(std::lower_bound(bounds.begin(), bounds.end(), scaled) - bounds.begin());
+      codes[i] =
+          static_cast<uint8_t>(std::lower_bound(bounds.begin(), bounds.end(), scaled) - bounds.begin());
     }
   }
 }
 
 float scale_of(const QuantizedMatrix& m, int64_t block) {
   if (!m.nested) return m.absmax.data<float>()[block];
-  return dynamic_map()[m.absmax.data<uint8_t>()[block]] * m.nested_absmax.data<float>()[block / kNestedBlock] +
+  return dynamic_map()[m.absmax.data<uint8_t>()[block]] *
+             m.nested_absmax.data<float>()[block / kNestedBlock] +
          m.nested_offset;
 }
 
@@ -108,7 +150,8 @@ void round_to(DType dtype, float* values, int64_t count) {
 }
 
 // One run inside a block.
-void dequantize_run(const uint8_t* packed, int64_t begin, int64_t count, const float* code, float scale, float* out) {
+void dequantize_run(const uint8_t* packed, int64_t begin, int64_t count, const float* code, float scale,
+                    float* out) {
   float scaled[16];
   for (int i = 0; i < 16; ++i) scaled[i] = code[i] * scale;
   int64_t i = begin, end = begin + count;
@@ -142,7 +185,8 @@ std::span<const float> dynamic_map() {
 
 std::shared_ptr<QuantizedMatrix> quantize_4bit(const Tensor& values, QuantKind kind, int64_t blocksize,
                                                bool double_quantization) {
-  FETTLE_CHECK(blocksize >= 32 && blocksize <= 4096 && (blocksize & (blocksize - 1)) == 0, "blocksize {}", blocksize);
+  FETTLE_CHECK(blocksize >= 32 && blocksize <= 4096 && (blocksize & (blocksize - 1)) == 0, "blocksize {}",
+               blocksize);
   auto m = std::make_shared<QuantizedMatrix>();
   m->kind = kind;
   m->rows = values.rows();
@@ -159,7 +203,8 @@ std::shared_ptr<QuantizedMatrix> quantize_4bit(const Tensor& values, QuantKind k
   Tensor flat = values.reshape({n});
   parallel_for((blocks + per_chunk - 1) / per_chunk, [&](int64_t chunk) {
     int64_t first = chunk * per_chunk, last = std::min(blocks, first + per_chunk);
-    Tensor part = flat.rows_view(first * blocksize, std::min(n, last * blocksize)).to(DType::kF32, MemoryKind::kWorkspace);
+    Tensor part = flat.rows_view(first * blocksize, std::min(n, last * blocksize))
+                      .to(DType::kF32, MemoryKind::kWorkspace);
     const float* x = part.data<float>();
     for (int64_t b = first; b < last; ++b) {
       int64_t begin = b * blocksize, count = std::min(blocksize, n - begin);
@@ -183,13 +228,12 @@ std::shared_ptr<QuantizedMatrix> quantize_4bit(const Tensor& values, QuantKind k
     m->absmax = Tensor::from(absmax, {blocks}, MemoryKind::kWeights);
     return m;
   }
-  double sum = 0;
-  for (float a : absmax) sum += a;
   m->nested = true;
-  m->nested_offset = static_cast<float>(sum / static_cast<double>(blocks));
+  m->nested_offset = sum_as_torch(absmax) / static_cast<float>(blocks);
   for (float& a : absmax) a -= m->nested_offset;
   m->absmax = Tensor::empty({blocks}, DType::kU8, MemoryKind::kWeights);
-  m->nested_absmax = Tensor::empty({(blocks + kNestedBlock - 1) / kNestedBlock}, DType::kF32, MemoryKind::kWeights);
+  m->nested_absmax =
+      Tensor::empty({(blocks + kNestedBlock - 1) / kNestedBlock}, DType::kF32, MemoryKind::kWeights);
   quantize_scales(absmax, m->absmax.data<uint8_t>(), m->nested_absmax.data<float>());
   return m;
 }
@@ -203,12 +247,14 @@ std::shared_ptr<QuantizedMatrix> quantize_8bit(const Tensor& values) {
   m->packed = Tensor::empty({m->rows, m->cols}, DType::kI8, MemoryKind::kWeights);
   m->absmax = Tensor::empty({m->rows}, DType::kF32, MemoryKind::kWeights);
   parallel_for(m->rows, [&](int64_t r) {
-    Tensor row = values.rows_view(r, r + 1).to(DType::kF16, MemoryKind::kWorkspace).to(DType::kF32, MemoryKind::kWorkspace);
+    Tensor row = values.rows_view(r, r + 1)
+                     .to(DType::kF16, MemoryKind::kWorkspace)
+                     .to(DType::kF32, MemoryKind::kWorkspace);
     const float* x = row.data<float>();
     float largest = 0;
     for (int64_t c = 0; c < m->cols; ++c) largest = std::max(largest, std::abs(x[c]));
     m->absmax.data<float>()[r] = largest;
-    float factor = largest > 0 ? 127.0f / largest : 0.0f;
+    float factor = largest > 0 ? 1.0f / largest * 127.0f : 0.0f;  // torch's 127 / tensor
     int8_t* q = m->packed.data<int8_t>() + r * m->cols;
     for (int64_t c = 0; c < m->cols; ++c) q[c] = static_cast<int8_t>(std::nearbyint(x[c] * factor));
   });

@@ -1,4 +1,5 @@
-// Weights in 4 or 8 bits, in the layouts of bitsandbytes (bitsandbytes/functional.py), and the way back to floats.
+// Weights in 4 or 8 bits, in the layouts of bitsandbytes (bitsandbytes/functional.py), and the way back to
+// floats.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -13,17 +14,17 @@ enum class QuantKind : uint8_t { kNF4, kFP4, kInt8 };
 std::string_view quant_kind_name(QuantKind kind);  ///< "nf4", "fp4", "int8"
 
 /// A matrix [rows, cols], quantised.
-/// 4 bits (Dettmers et al., QLoRA, arXiv 2305.14314): runs of `blocksize` elements in row-major order, which may span
-/// rows, share a scale: w = code[q] * absmax[block]. With `nested` scales are 8-bit codes of the dynamic map, in
-/// blocks of 256: absmax[i] = dynamic_map[u8] * nested_absmax[i / 256] + nested_offset.
-/// 8 bits (LLM.int8, arXiv 2208.07339): w[r, c] = q[r, c] * absmax[r] / 127.
+/// 4 bits (Dettmers et al., QLoRA, arXiv 2305.14314): runs of `blocksize` elements in row-major order, which
+/// may span rows, share a scale: w = code[q] * absmax[block]. With `nested` scales are 8-bit codes of the
+/// dynamic map, in blocks of 256: absmax[i] = dynamic_map[u8] * nested_absmax[i / 256] + nested_offset. 8
+/// bits (LLM.int8, arXiv 2208.07339): w[r, c] = q[r, c] * absmax[r] / 127.
 struct QuantizedMatrix {
   QuantKind kind = QuantKind::kNF4;
   int64_t rows = 0, cols = 0;
   int64_t blocksize = 64;
   DType dtype = DType::kBF16;  ///< dequantised values are rounded to it: what the weight was, f32 for 8 bits
-  Tensor packed;               ///< u8 [ceil(rows * cols / 2)], the first of two elements in the high half; or i8
-  Tensor absmax;               ///< f32 [blocks] or, nested, u8; f32 [rows] for 8 bits
+  Tensor packed;  ///< u8 [ceil(rows * cols / 2)], the first of two elements in the high half; or i8
+  Tensor absmax;  ///< f32 [blocks] or, nested, u8; f32 [rows] for 8 bits
   bool nested = false;
   Tensor nested_absmax;  ///< f32 [ceil(blocks / 256)]
   float nested_offset = 0;
@@ -37,8 +38,8 @@ struct QuantizedMatrix {
 std::span<const float> quant_code(QuantKind kind);
 std::span<const float> dynamic_map();
 
-/// As bitsandbytes.functional.quantize_4bit: values [rows, cols] of any floating dtype; ties go to the lower code.
-/// blocksize: a power of two from 32 to 4096.
+/// As bitsandbytes.functional.quantize_4bit: values [rows, cols] of any floating dtype; ties go to the lower
+/// code. blocksize: a power of two from 32 to 4096.
 std::shared_ptr<QuantizedMatrix> quantize_4bit(const Tensor& values, QuantKind kind, int64_t blocksize,
                                                bool double_quantization);
 /// As int8_vectorwise_quant of an f16 weight.

@@ -141,9 +141,13 @@ ModelConfig read_model_config(const fs::path& folder) {
     fail_input("{}: architectures is missing; expected a list such as [\"Qwen2ForCausalLM\"]", origin);
   config.architecture = json["architectures"][0].get<std::string>();
   config.model_type = fields.string("model_type", "");
-  if (json.contains("quantization_config") && !json["quantization_config"].is_null())
-    fail_input("{}: quantization_config: quantised weights are not supported yet; use the unquantised model",
-               origin);
+  if (json.contains("quantization_config") && json["quantization_config"].is_object()) {
+    std::string method = ConfigFields(json["quantization_config"], origin + ": quantization_config")
+                             .string("quant_method", "");
+    if (method != "bitsandbytes")
+      fail_input("{}: quantization_config: quant_method is \"{}\"; only \"bitsandbytes\" is known", origin,
+                 printable(method));
+  }
 
   config.vocab_size = fields.integer("vocab_size", std::nullopt, 1, kMaxSize);
   config.hidden_size = fields.integer("hidden_size", std::nullopt, 1, kMaxSize);

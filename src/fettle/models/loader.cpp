@@ -123,11 +123,11 @@ void quantize_value(const QuantizeOptions& options, Parameter& parameter) {
 std::optional<QuantizeOptions> quantize_options(const Config& config) {
   std::optional<std::string> bits = config.get<std::optional<std::string>>("quantization_bit");
   if (!bits) return std::nullopt;
-  return QuantizeOptions{.bits = std::stoi(*bits),
-                         .kind = config.get<std::string>("quantization_type") == "fp4" ? QuantKind::kFP4
-                                                                                        : QuantKind::kNF4,
-                         .blocksize = std::stoll(config.get<std::string>("quantization_blocksize")),
-                         .double_quantization = config.get<bool>("double_quantization")};
+  return QuantizeOptions{
+      .bits = std::stoi(*bits),
+      .kind = config.get<std::string>("quantization_type") == "fp4" ? QuantKind::kFP4 : QuantKind::kNF4,
+      .blocksize = std::stoll(config.get<std::string>("quantization_blocksize")),
+      .double_quantization = config.get<bool>("double_quantization")};
 }
 
 std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& options,
@@ -146,8 +146,9 @@ std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& 
     const uint64_t bytes = source.tensor(name).nbytes();
     if (is_stored_quantized(source, name)) {
       if (!linears.contains(parameter) || options.trainable_base)
-        fail_input("{}: \"{}\" is quantised, {}", folder.string(), name,
-                   options.trainable_base ? "and full fine-tuning needs a base that is not" : "and is no linear");
+        fail_input(
+            "{}: \"{}\" is quantised, {}", folder.string(), name,
+            options.trainable_base ? "and full fine-tuning needs a base that is not" : "and is no linear");
       parameter->quantized = read_quantized(source, name, parameter->shape[0], parameter->shape[1]);
       source.forget(name);
     } else {

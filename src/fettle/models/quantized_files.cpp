@@ -39,8 +39,8 @@ void check_table(const WeightSource& source, const std::string& name, std::span<
                  stored.data<float>()[i], table[i]);
 }
 
-std::shared_ptr<const QuantizedMatrix> read_8bit(const WeightSource& source, const std::string& name, int64_t rows,
-                                                 int64_t cols) {
+std::shared_ptr<const QuantizedMatrix> read_8bit(const WeightSource& source, const std::string& name,
+                                                 int64_t rows, int64_t cols) {
   auto m = std::make_shared<QuantizedMatrix>();
   m->kind = QuantKind::kInt8;
   m->rows = rows;
@@ -52,7 +52,8 @@ std::shared_ptr<const QuantizedMatrix> read_8bit(const WeightSource& source, con
   if (source.has(format)) {
     Tensor value = source.tensor(format);
     if (value.dtype() != DType::kU8 || value.numel() != 1 || value.data<uint8_t>()[0] != 0)
-      fail_input("{}: \"{}\" is not 0: only 8-bit weights stored by rows are known", source.folder().string(), format);
+      fail_input("{}: \"{}\" is not 0: only 8-bit weights stored by rows are known", source.folder().string(),
+                 format);
   }
   return m;
 }
@@ -87,7 +88,8 @@ std::shared_ptr<const QuantizedMatrix> read_quantized(const WeightSource& source
   if (bytes.dtype() != DType::kU8 || bytes.numel() > 65536)
     fail_input("{}: \"{}\" is not a short JSON text of bytes", folder, state_name);
   std::string origin = folder + ": " + state_name;
-  Json state = parse_json({reinterpret_cast<const char*>(bytes.raw()), static_cast<size_t>(bytes.numel())}, origin);
+  Json state =
+      parse_json({reinterpret_cast<const char*>(bytes.raw()), static_cast<size_t>(bytes.numel())}, origin);
   if (!state.is_object()) fail_input("{}: expected a JSON object", origin);
   ConfigFields fields(state, origin);
   m->rows = rows;
@@ -106,8 +108,8 @@ std::shared_ptr<const QuantizedMatrix> read_quantized(const WeightSource& source
   Tensor packed = source.tensor(name);
   int64_t wanted = (m->numel() + 1) / 2;
   if (static_cast<int64_t>(packed.nbytes()) != wanted)
-    fail_input("{}: \"{}\" holds {} bytes, [{}, {}] in 4 bits takes {}", folder, name, packed.nbytes(), rows, cols,
-               wanted);
+    fail_input("{}: \"{}\" holds {} bytes, [{}, {}] in 4 bits takes {}", folder, name, packed.nbytes(), rows,
+               cols, wanted);
   m->packed = Tensor::empty({wanted}, DType::kU8, MemoryKind::kWeights);
   m->packed.assign(packed.raw(), packed.nbytes());
   check_table(source, name + ".quant_map", quant_code(m->kind));
@@ -133,14 +135,16 @@ std::vector<std::pair<std::string, Tensor>> stored_parts(const std::string& name
   if (m.kind == QuantKind::kInt8) {
     parts.emplace_back(stem_of(name) + "SCB", m.absmax);
     parts.emplace_back(name, m.packed);
-    parts.emplace_back(stem_of(name) + "weight_format", Tensor::zeros({}, DType::kU8, MemoryKind::kWorkspace));
+    parts.emplace_back(stem_of(name) + "weight_format",
+                       Tensor::zeros({}, DType::kU8, MemoryKind::kWorkspace));
     return parts;
   }
   parts.emplace_back(name, m.packed.reshape({m.packed.numel(), 1}));
   parts.emplace_back(name + ".absmax", m.absmax);
   // Python's json.dumps writes ", " and ": ".
-  std::string state = fmt::format("{{\"quant_type\": \"{}\", \"blocksize\": {}, \"dtype\": \"{}\", \"shape\": [{}, {}]",
-                                  quant_kind_name(m.kind), m.blocksize, long_name(m.dtype), m.rows, m.cols);
+  std::string state =
+      fmt::format("{{\"quant_type\": \"{}\", \"blocksize\": {}, \"dtype\": \"{}\", \"shape\": [{}, {}]",
+                  quant_kind_name(m.kind), m.blocksize, long_name(m.dtype), m.rows, m.cols);
   if (m.nested) {
     parts.emplace_back(name + ".nested_absmax", m.nested_absmax);
     parts.emplace_back(name + ".nested_quant_map", table(dynamic_map()));

@@ -97,8 +97,8 @@ void save_model(CausalLM& model, const fs::path& base, const fs::path& folder, D
   copy_model_files(base, folder, dtype);
 }
 
-void save_quantized_model(CausalLM& model, const fs::path& base, const fs::path& folder, uint64_t max_shard_bytes,
-                          const std::function<void(uint64_t, uint64_t)>& progress) {
+void save_quantized_model(CausalLM& model, const fs::path& base, const fs::path& folder,
+                          uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress) {
   std::vector<SavedTensor> tensors;
   const QuantizedMatrix* any = nullptr;
   DType dtype = DType::kF32;
@@ -116,7 +116,8 @@ void save_quantized_model(CausalLM& model, const fs::path& base, const fs::path&
   FETTLE_CHECK(any, "nothing is quantised");
   write_weights(folder, tensors, max_shard_bytes, progress);
   copy_model_files(base, folder, dtype);
-  OrderedJson config = parse_ordered_json(read_file(folder / "config.json"), (folder / "config.json").string());
+  OrderedJson config =
+      parse_ordered_json(read_file(folder / "config.json"), (folder / "config.json").string());
   config["quantization_config"] = quantization_config(*any, {model.head().path});
   write_file_atomically(folder / "config.json", config.dump(2) + "\n");
 }

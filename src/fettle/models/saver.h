@@ -33,8 +33,9 @@ void save_model(CausalLM& model, const std::filesystem::path& base, const std::f
                 DType dtype);
 
 /// The model as it is held, quantised linears in the layout of bitsandbytes, which Transformers loads.
-void save_quantized_model(CausalLM& model, const std::filesystem::path& base, const std::filesystem::path& folder,
-                          uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress);
+void save_quantized_model(CausalLM& model, const std::filesystem::path& base,
+                          const std::filesystem::path& folder, uint64_t max_shard_bytes,
+                          const std::function<void(uint64_t, uint64_t)>& progress);
 
 /// A folder that gets its name only when commit() is called; otherwise it disappears. The name must be free,
 /// or an empty folder: Error(kUsage).

@@ -142,7 +142,8 @@ class LoraAdapter final : public LinearAdapter {
   // W - s B A takes the place of W while the adapter is mounted.
   void change_base(Linear& linear, const LoraMethod& method) {
     if (linear.weight->quantized)
-      fail_usage("init_lora_weights {}: changes the base weights, which a quantised base does not allow", lora_.init);
+      fail_usage("init_lora_weights {}: changes the base weights, which a quantised base does not allow",
+                 lora_.init);
     Tensor weight = dense_weight(linear);
     add_low_rank(weight, method.b->value, method.a->value, -method.term.scale);
     if (linear.conv1d) weight = transposed(weight);

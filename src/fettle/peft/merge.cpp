@@ -101,7 +101,8 @@ void merge_to_folder(CausalLM& model, const std::filesystem::path& base, const s
   std::vector<SavedTensor> tensors;
   if (merger.quantized() && !dequantize)
     fail_usage(
-        "{}: the base is quantised, and rounding the sum to so few bits again would lose the adapter; merge into the "
+        "{}: the base is quantised, and rounding the sum to so few bits again would lose the adapter; merge "
+        "into the "
         "16-bit model, or set export_dequantize=true for a merged folder of 16-bit weights",
         base.string());
   auto add = [&](const std::string& name, const std::string& like) {
@@ -112,8 +113,9 @@ void merge_to_folder(CausalLM& model, const std::filesystem::path& base, const s
         if (candidate->path + ".weight" == name) linear = candidate;
       FETTLE_CHECK(linear, "{} is no linear", name);
       DType dtype = model.config().dtype;
-      tensors.push_back({name, dtype, {linear->out_features, linear->in_features},
-                         [&merger, name, dtype] { return merger.value(name, dtype); }});
+      tensors.push_back({name, dtype, {linear->out_features, linear->in_features}, [&merger, name, dtype] {
+                           return merger.value(name, dtype);
+                         }});
       return;
     }
     TensorInfo info = source.entry(like).info;

@@ -62,10 +62,9 @@ Shape3 shape_of(const MatmulArgs& args) {
                                    : Shape{args.b->rows(), args.b->cols()};
   Shape3 s{args.transpose_a ? a.cols() : a.rows(), args.transpose_b ? b[0] : b[1],
            args.transpose_a ? a.rows() : a.cols()};
-  FETTLE_CHECK(
-      (args.transpose_b ? b[1] : b[0]) == s.k && args.out->rows() == s.m && args.out->cols() == s.n,
-      "matmul of {}{} and {}{} into {}", shape_string(a.shape()), args.transpose_a ? "ᵀ" : "", shape_string(b),
-      args.transpose_b ? "ᵀ" : "", shape_string(args.out->shape()));
+  FETTLE_CHECK((args.transpose_b ? b[1] : b[0]) == s.k && args.out->rows() == s.m && args.out->cols() == s.n,
+               "matmul of {}{} and {}{} into {}", shape_string(a.shape()), args.transpose_a ? "ᵀ" : "",
+               shape_string(b), args.transpose_b ? "ᵀ" : "", shape_string(args.out->shape()));
   return s;
 }
 
@@ -153,8 +152,8 @@ const void* converted_panel(const Tensor& x, int64_t row0, int64_t rows, int64_t
 }
 
 // The same of a quantised matrix.
-const void* dequantized_panel(const QuantizedMatrix& x, int64_t row0, int64_t rows, int64_t col0, int64_t columns,
-                              DType product, int slot) {
+const void* dequantized_panel(const QuantizedMatrix& x, int64_t row0, int64_t rows, int64_t col0,
+                              int64_t columns, DType product, int slot) {
   float* scratch = scratch_f32(slot, rows * columns);
   float* row = product == DType::kF32 ? nullptr : scratch_f32(slot + 1, columns);
   auto* out = reinterpret_cast<std::byte*>(scratch);
@@ -183,7 +182,8 @@ void matmul(const MatmulArgs& args) {
                        : DType::kF32;
   bool direct = gemm_out == out.dtype() && (args.beta == 0.0f || args.beta == 1.0f);
 
-  // A quantised weight is dequantised once for every tile of rows, so those are long and its own panels narrow.
+  // A quantised weight is dequantised once for every tile of rows, so those are long and its own panels
+  // narrow.
   int64_t tile_m = std::min(s.m, quantized ? kQuantizedTileRows : kTileRows);
   int64_t tile_n = std::min(s.n, quantized ? kQuantizedTileColumns : kTileColumns);
   int64_t tiles_m = (s.m + tile_m - 1) / tile_m, tiles_n = (s.n + tile_n - 1) / tile_n;
