@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/json.h"
+#include "fettle/infer/batch_generator.h"
 #include "fettle/infer/score.h"
 #include "fettle/models/loader.h"
 #include "support.h"
@@ -46,6 +47,35 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenGeneration,
                              if (c == '-') c = '_';
                            return name;
                          });
+
+TEST(BatchGeneration, RowsEqualThoseGeneratedAlone) {
+  std::filesystem::path folder = test::golden_dir() / "models/qwen2";
+  std::vector<std::string> notes;
+  auto model = load_model(folder, {.compute = DType::kF32, .trainable_base = false, .progress = {}}, notes);
+  std::vector<BatchRequest> requests;
+  std::vector<Generation> alone;
+  Generator generator(*model, cpu_backend(), DType::kF32);
+  for (int i = 0; i < 7; ++i) {
+    BatchRequest request;
+    for (int t = 0; t <= i; ++t) request.prompt.push_back(3 + 11 * i + 5 * t);
+    request.options.max_new_tokens = 3 + 2 * (i % 4);
+    request.options.sampling.do_sample = i % 2 == 1;
+    request.options.stop_ids = {static_cast<int32_t>(20 + i)};
+    generator.forget();
+    alone.push_back(generator.generate(request.prompt, request.options));
+    requests.push_back(request);
+  }
+  for (int64_t rows : {1, 3, 4}) {
+    size_t finished = 0;
+    std::vector<Generation> batch = generate_batch(*model, cpu_backend(), DType::kF32, requests, rows,
+                                                   [&](size_t, const Generation&) { ++finished; });
+    EXPECT_EQ(finished, requests.size());
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(batch[i].ids, alone[i].ids) << "row " << i << " of a batch of " << rows;
+      EXPECT_EQ(batch[i].reason, alone[i].reason);
+    }
+  }
+}
 
 TEST(Generation, RealModelTellsItsStory) {
   FETTLE_REQUIRE_ASSETS();

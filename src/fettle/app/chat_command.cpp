@@ -1,8 +1,11 @@
 // fettle chat: a conversation on the terminal.
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
+#include <sstream>
 
 #include "fettle/app/cli.h"
 #include "fettle/app/commands.h"
@@ -27,6 +30,9 @@ constexpr const char* kHelp =
     "/system TEXT   set the system prompt and start over\n"
     "/clear         forget the conversation\n"
     "/retry         answer the last message again\n"
+    "/adapter       list the adapters and those in use\n"
+    "/adapter NAME [WEIGHT] …   use these alone; none: the base model\n"
+    "/load DIR      load another adapter, /unload NAME drops one\n"
     "/help          this list\n"
     "/exit          leave (also Ctrl-D)\n";
 
@@ -75,6 +81,8 @@ class Chat {
     } else if (line.starts_with("/system")) {
       conversation_.system = line.size() > 8 ? line.substr(8) : "";
       conversation_.messages.clear();
+    } else if (line.starts_with("/adapter") || line.starts_with("/load ") || line.starts_with("/unload ")) {
+      adapter_command(line);
     } else if (line == "/retry") {
       if (conversation_.messages.size() < 2) return true;
       std::string last = conversation_.messages[conversation_.messages.size() - 2].content;
@@ -106,6 +114,47 @@ class Chat {
   }
 
  private:
+  // A mistake here does not end the conversation.
+  void adapter_command(const std::string& line) {
+    std::istringstream words(line);
+    std::string command, word;
+    words >> command;
+    AdapterSet& adapters = *session_.adapters;
+    try {
+      if (command == "/load" && words >> word) {
+        std::filesystem::path folder = std::filesystem::path(word).lexically_normal();
+        std::string name = (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+        adapters.load(name, word);
+        say("{} loaded: {}; /adapter {} uses it", name, adapters.at(name).description(), name);
+      } else if (command == "/unload" && words >> word) {
+        adapters.unload(word);
+        assistant_->forget();
+      } else if (command == "/adapter" && words >> word) {
+        std::vector<AdapterSet::Choice> choices;
+        if (word != "none") do {
+            double weight = 0;
+            auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), weight);
+            if (error == std::errc() && end == word.data() + word.size() && !choices.empty())
+              choices.back().weight = weight;
+            else
+              choices.push_back({word});
+          } while (words >> word);
+        adapters.use(choices);
+        assistant_->forget();
+      } else {
+        for (const std::string& name : adapters.names()) {
+          std::string state;
+          for (const AdapterSet::Choice& choice : adapters.in_use())
+            if (choice.name == name) state = fmt::format(", in use, weight {}", choice.weight);
+          say("{}: {}{}", name, adapters.at(name).description(), state);
+        }
+        if (adapters.empty()) say("no adapter is loaded");
+      }
+    } catch (const Error& error) {
+      say("{}", error.what());
+    }
+  }
+
   Config config_;
   Session session_;
   std::shared_ptr<const ChatTemplate> chat_;

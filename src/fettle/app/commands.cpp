@@ -5,6 +5,7 @@ namespace fettle::app {
 void add_all_commands(CLI::App& root) {
   add_train(root);
   add_export(root);
+  add_adapter(root);
   add_quantize(root);
   add_init_model(root);
   add_chat(root);

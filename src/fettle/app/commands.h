@@ -13,6 +13,7 @@ void add_version(CLI::App& root);
 void add_completion(CLI::App& root);
 void add_train(CLI::App& root);
 void add_export(CLI::App& root);
+void add_adapter(CLI::App& root);
 void add_quantize(CLI::App& root);
 void add_init_model(CLI::App& root);
 void add_tokenize(CLI::App& root);

@@ -1,5 +1,7 @@
 // fettle generate: one prompt, or a JSON-lines file of prompts or conversations.
+#include <chrono>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "fettle/app/cli.h"
@@ -7,7 +9,9 @@
 #include "fettle/app/session.h"
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
+#include "fettle/base/progress.h"
 #include "fettle/base/terminal.h"
+#include "fettle/infer/batch_generator.h"
 #include "fettle/kernels/backend.h"
 
 namespace fettle::app {
@@ -20,18 +24,30 @@ struct Flags {
   int64_t max_new_tokens = 0, top_k = -1;
   double temperature = -1, top_p = -1, repetition_penalty = -1;
   int64_t seed = -1;
+  int64_t batch = 1;
   bool raw = false, sample = false, compare = false;
 };
 
 struct Request {
   Conversation conversation;
-  std::string raw;           ///< with --raw
-  std::vector<TokenId> ids;  ///< an {"input_ids"} row
-  std::string label;         ///< shown before the answer
+  std::string raw;                                   ///< with --raw
+  std::vector<TokenId> ids;                          ///< an {"input_ids"} row
+  std::string label;                                 ///< shown before the answer
+  std::optional<std::vector<std::string>> adapters;  ///< of a row that names its own
 };
+
+std::vector<std::string> adapter_names(const Json& value, const std::string& where) {
+  std::vector<std::string> names;
+  for (const Json& name : value.is_array() ? value : value.is_null() ? Json::array() : Json::array({value})) {
+    if (!name.is_string()) fail_input("{}: adapter must be a name, a list of names or null", where);
+    names.push_back(name);
+  }
+  return names;
+}
 
 Request from_row(const Json& row, const std::string& where, const Flags& flags) {
   Request request;
+  if (row.is_object() && row.contains("adapter")) request.adapters = adapter_names(row["adapter"], where);
   request.conversation.system = flags.system;
   if (row.is_object() && row.contains("input_ids")) {
     for (const Json& id : row["input_ids"]) {
@@ -93,15 +109,9 @@ std::vector<Request> read_requests(const Flags& flags) {
   return requests;
 }
 
-Answer answer_to(const Request& request, Assistant& assistant, const Tokenizer* tokenizer,
-                 Generator& generator, const GenerationOptions& options, bool raw) {
-  if (!request.ids.empty()) {
-    Answer answer;
-    answer.generation = generator.generate(request.ids, options);
-    if (tokenizer) answer.text = tokenizer->decode(answer.generation.ids, true);
-    return answer;
-  }
-  return raw ? assistant.complete(request.raw, options) : assistant.reply(request.conversation, options);
+std::vector<TokenId> prompt_ids(const Request& request, const Assistant& assistant, bool raw) {
+  if (!request.ids.empty()) return request.ids;
+  return raw ? assistant.text_prompt(request.raw) : assistant.chat_prompt(request.conversation);
 }
 
 const char* reason_name(FinishReason reason) {
@@ -149,55 +159,80 @@ void run(const Flags& flags, const CLI::App& command) {
   Session session = open_session(config, !ids_only);
   std::shared_ptr<const ChatTemplate> chat = ids_only || flags.raw ? nullptr : open_template(config, session);
   Assistant assistant(*session.model, cpu_backend(), session.compute, session.tokenizer, chat);
-  Generator generator(*session.model, cpu_backend(), session.compute);
-  GenerationOptions id_options = options;
-  for (int32_t id : session.model->config().eos_token_ids) id_options.stop_ids.push_back(id);
-
-  auto answers = [&] {
-    std::vector<Answer> all;
-    for (const Request& request : requests)
-      all.push_back(answer_to(request, assistant, session.tokenizer.get(), generator,
-                              request.ids.empty() ? options : id_options, flags.raw));
-    return all;
+  std::vector<BatchRequest> batch;
+  bool any_routed = false;
+  for (const Request& request : requests) any_routed = any_routed || request.adapters;
+  for (const Request& request : requests) {
+    BatchRequest one{.prompt = prompt_ids(request, assistant, flags.raw), .options = options, .adapters = {}};
+    for (TokenId id : assistant.stop_ids(request.ids.empty() && !flags.raw))
+      one.options.stop_ids.push_back(id);
+    one.routed = request.adapters.has_value();
+    std::vector<std::string> names;
+    for (const AdapterSet::Choice& choice : session.adapters->in_use()) names.push_back(choice.name);
+    if (one.routed) names = *request.adapters;
+    one.adapters = session.adapters->route(0, names, any_routed).owners;
+    batch.push_back(std::move(one));
+  }
+  auto text_of = [&](const Generation& answer) {
+    return session.tokenizer ? session.tokenizer->decode(answer.ids, true) : std::string();
   };
+  auto answers = [&](const std::function<void(size_t, const Generation&)>& finished = {}) {
+    return generate_batch(*session.model, cpu_backend(), session.compute, batch, flags.batch, finished);
+  };
+
   if (flags.compare) {
-    if (session.adapters.empty())
+    if (session.adapters->empty())
       fail_usage("fettle generate --compare: give the adapter with --adapter DIR");
-    std::vector<Answer> with = answers();
-    session.adapters.clear();
-    assistant.forget();
-    generator.forget();
-    std::vector<Answer> without = answers();
+    std::vector<Generation> with = answers();
+    session.adapters->use({});
+    for (BatchRequest& request : batch) {
+      request.adapters.clear();
+      request.routed = false;
+    }
+    std::vector<Generation> without = answers();
     for (size_t i = 0; i < requests.size(); ++i)
-      print_side_by_side(requests[i].label, without[i].text, with[i].text);
+      print_side_by_side(requests[i].label, text_of(without[i]), text_of(with[i]));
     return;
   }
-  bool rows = !flags.file.empty() || requests.size() > 1;
+
+  const bool rows = !flags.file.empty() || requests.size() > 1;
   std::string lines;
-  for (const Request& request : requests) {
-    Answer answer = answer_to(request, assistant, session.tokenizer.get(), generator,
-                              request.ids.empty() ? options : id_options, flags.raw);
+  // Answers that came early wait for those before them.
+  std::map<size_t, Generation> waiting;
+  size_t next = 0;
+  Progress progress(
+      {.label = "generate",
+       .total = static_cast<int64_t>(requests.size()),
+       .unit = "row",
+       .style = rows && !flags.output.empty() ? ProgressStyle::kAutomatic : ProgressStyle::kSilent});
+  auto show = [&](const Generation& answer) {
+    std::string text = text_of(answer);
+    std::string line = text + "\n";
     if (rows) {
-      OrderedJson json = {{"text", answer.text},
-                          {"ids", answer.generation.ids},
-                          {"finish_reason", reason_name(answer.generation.reason)}};
-      std::string line = json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
-      if (flags.output.empty())
-        fmt::print("{}", line);
-      else
-        lines += line;
-    } else if (flags.output.empty()) {
-      fmt::print("{}\n", answer.text);
-    } else {
-      lines = answer.text + "\n";
+      OrderedJson json = {{"text", text}, {"ids", answer.ids}, {"finish_reason", reason_name(answer.reason)}};
+      line = json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
     }
+    if (flags.output.empty())
+      fmt::print("{}", line);
+    else
+      lines += line;
     std::fflush(stdout);
-    say_detail(
-        "{} prompt tokens in {:.2f} s, {} new tokens in {:.2f} s ({:.1f} tokens/s)",
-        answer.generation.prompt_tokens_computed, answer.generation.prompt_seconds,
-        answer.generation.ids.size(), answer.generation.decode_seconds,
-        static_cast<double>(answer.generation.ids.size()) / std::max(answer.generation.decode_seconds, 1e-9));
-  }
+  };
+  const auto start = std::chrono::steady_clock::now();
+  int64_t new_tokens = 0, done = 0;
+  answers([&](size_t index, const Generation& answer) {
+    new_tokens += static_cast<int64_t>(answer.ids.size());
+    progress.update(++done, static_cast<int64_t>(requests.size()));
+    waiting[index] = answer;
+    for (; waiting.contains(next); ++next) {
+      show(waiting[next]);
+      waiting.erase(next);
+    }
+  });
+  progress.finish();
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  say_detail("{} new tokens in {:.2f} s ({:.1f} tokens/s)", new_tokens, seconds,
+             static_cast<double>(new_tokens) / std::max(seconds, 1e-9));
   if (!flags.output.empty()) write_file_atomically(flags.output, lines);
 }
 
@@ -212,10 +247,16 @@ void add_generate(CLI::App& root) {
       ->type_name("TEXT")
       ->allow_extra_args(false);
   command
-      .add_option("-f,--file", flags->file, "JSONL: {\"prompt\"}, {\"messages\"} or {\"input_ids\"} a line")
+      .add_option("-f,--file", flags->file,
+                  "JSONL: {\"prompt\"}, {\"messages\"} or {\"input_ids\"} a line; \"adapter\" names one or "
+                  "several of "
+                  "the loaded adapters for that row")
       ->type_name("FILE");
   command.add_option("-s,--system", flags->system, "System prompt")->type_name("TEXT");
   command.add_option("-o,--output", flags->output, "Write the answers to a file")->type_name("FILE");
+  command.add_option("-b,--batch", flags->batch, "Rows that are decoded together (default 1)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
   command.add_flag("--raw", flags->raw, "Continue the prompt as plain text, without a chat template");
   command.add_flag("--compare", flags->compare, "Show the base's answers beside those with the adapter");
   command.add_flag("--sample", flags->sample, "Draw tokens at random; default: the likeliest token");

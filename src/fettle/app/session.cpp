@@ -1,5 +1,9 @@
 #include "fettle/app/session.h"
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
 #include "fettle/base/error.h"
 #include "fettle/base/progress.h"
 #include "fettle/base/terminal.h"
@@ -12,6 +16,10 @@ void ModelFlags::declare(CLI::App& command, bool with_template) {
   command.add_option("-m,--model", model_, "Folder of the model")->type_name("DIR");
   command.add_option("-a,--adapter", adapters_, "Folder of an adapter; may be repeated, all are active")
       ->type_name("DIR")
+      ->allow_extra_args(false);
+  command
+      .add_option("--adapter-weight", weights_, "Weight of an adapter, in the order of --adapter; default 1")
+      ->type_name("W")
       ->allow_extra_args(false);
   if (with_template)
     command.add_option("-t,--template", template_, "Chat template by name; default: the model's own")
@@ -29,6 +37,7 @@ Config ModelFlags::config(const CLI::App& command, const std::string& who) const
   };
   add("model_name_or_path", model_);
   add("adapter_name_or_path", fmt::format("{}", fmt::join(adapters_, ",")));
+  add("adapter_weights", fmt::format("{}", fmt::join(weights_, ",")));
   add("template", template_);
   add("infer_dtype", dtype_);
   if (threads_ > 0) add("threads", std::to_string(threads_));
@@ -46,6 +55,36 @@ DType inference_dtype(const Config& config, const ModelConfig& model) {
   DType dtype = parse_dtype(wanted).value_or(DType::kF32);
   return dtype == DType::kF16 ? DType::kF32 : dtype;
 }
+
+namespace {
+
+// Folders by their own names: "run-3" of "out/run-3", and "run-3-2" for a second folder so called.
+void mount_adapters(const Config& config, AdapterSet& adapters) {
+  auto folders = config.get<std::vector<std::string>>("adapter_name_or_path");
+  auto weights = config.get<std::vector<std::string>>("adapter_weights");
+  if (!weights.empty() && weights.size() != folders.size())
+    fail_usage("adapter_weights has {} values for {} adapters", weights.size(), folders.size());
+  std::vector<AdapterSet::Choice> choices;
+  for (size_t i = 0; i < folders.size(); ++i) {
+    std::filesystem::path folder = std::filesystem::path(folders[i]).lexically_normal();
+    std::string stem = (folder.has_filename() ? folder : folder.parent_path()).filename().string(),
+                name = stem;
+    std::vector<std::string> taken = adapters.names();
+    for (int n = 2; std::find(taken.begin(), taken.end(), name) != taken.end(); ++n)
+      name = fmt::format("{}-{}", stem, n);
+    adapters.load(name, folders[i]);
+    double weight = 1;
+    if (!weights.empty()) {
+      auto [end, error] = std::from_chars(weights[i].data(), weights[i].data() + weights[i].size(), weight);
+      if (error != std::errc() || end != weights[i].data() + weights[i].size() || !std::isfinite(weight))
+        fail_usage("adapter_weights: \"{}\" is no number", printable(weights[i]));
+    }
+    choices.push_back({name, weight});
+  }
+  adapters.use(choices);
+}
+
+}  // namespace
 
 Session open_session(const Config& config, bool with_tokenizer) {
   Session session;
@@ -70,9 +109,8 @@ Session open_session(const Config& config, bool with_tokenizer) {
                  notes);
   progress.finish();
   for (const std::string& note : notes) warn("{}", note);
-  if (auto adapters = config.get<std::optional<std::vector<std::string>>>("adapter_name_or_path"))
-    for (const std::string& adapter : *adapters)
-      session.adapters.push_back(Adapter::load(*session.model, adapter));
+  session.adapters = std::make_unique<AdapterSet>(*session.model);
+  mount_adapters(config, *session.adapters);
   return session;
 }
 

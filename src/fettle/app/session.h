@@ -9,7 +9,7 @@
 #include "fettle/base/config/config.h"
 #include "fettle/infer/assistant.h"
 #include "fettle/models/loader.h"
-#include "fettle/peft/adapter.h"
+#include "fettle/peft/adapter_set.h"
 
 namespace fettle::app {
 
@@ -24,25 +24,27 @@ class ModelFlags {
 
  private:
   std::string model_, template_, dtype_;
-  std::vector<std::string> adapters_;
+  std::vector<std::string> adapters_, weights_;
   int threads_ = 0;
 };
 
 struct Session {
   std::unique_ptr<CausalLM> model;
-  std::vector<std::unique_ptr<Adapter>> adapters;  ///< destroyed before the model
+  std::unique_ptr<AdapterSet>
+      adapters;  ///< all of adapter_name_or_path, named after their folders; before the model
   std::shared_ptr<const Tokenizer> tokenizer;
   DType compute = DType::kF32;
 
   Session() = default;
   Session(Session&&) = default;
   Session& operator=(Session&&) = default;
-  ~Session() { adapters.clear(); }
+  ~Session() { adapters.reset(); }
 };
 
 /// infer_dtype: "auto" is bf16 for 16-bit models on CPUs with bf16 products, else f32.
 DType inference_dtype(const Config& config, const ModelConfig& model);
-/// Opens the model with a progress bar and mounts the adapters in the order given.
+/// Opens the model with a progress bar and mounts the adapters in the order given, all active with their
+/// weights.
 Session open_session(const Config& config, bool with_tokenizer);
 /// The template that the options name, else the model's own; notices are printed once.
 std::shared_ptr<const ChatTemplate> open_template(const Config& config, const Session& session);

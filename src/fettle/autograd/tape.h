@@ -6,6 +6,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,6 +76,13 @@ class Tape {
   std::vector<std::function<void()>> nodes_;
 };
 
+/// Rows of a packed batch that use adapters of their own (inference only): rows [previous end, end) use the
+/// methods of `owners` and no others.
+struct AdapterRoute {
+  int64_t end = 0;
+  std::vector<const void*> owners;
+};
+
 /// What an op needs to know beside its tensors.
 struct Context {
   Backend* backend = nullptr;
@@ -83,6 +91,8 @@ struct Context {
   bool training = false;        ///< dropout is active
   uint64_t seed = 0;            ///< of dropout
   uint64_t step = 0;            ///< micro-batch number since the start of the run: part of the dropout key
+  std::span<const AdapterRoute>
+      routes;  ///< rows of this batch that use adapters of their own; empty: all alike
 
   Tensor activation(Shape shape) const { return Tensor::empty(std::move(shape), compute); }
   bool records(bool any_gradient) const { return tape != nullptr && any_gradient; }

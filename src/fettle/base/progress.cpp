@@ -36,8 +36,8 @@ struct Progress::State {
   void count(int64_t value, double time) {
     done = value;
     const double span = time - rate_time;
-    if (span < 0.5 && rate > 0) return;
-    if (span <= 0 || value <= rate_done) return;
+    // What comes at once, such as mapped files or work that is resumed, says nothing about the rate.
+    if (span < 0.5 || value <= rate_done) return;
     const double fresh = static_cast<double>(value - rate_done) / span;
     // The first estimate stands alone; later ones fade with time, so a pause shows within the window.
     const double weight = rate > 0 ? 1 - std::exp(-span / kRateWindow) : 1;

@@ -25,18 +25,33 @@ Answer Assistant::run(const std::vector<TokenId>& prompt, const GenerationOption
   return answer;
 }
 
+std::vector<TokenId> Assistant::chat_prompt(const Conversation& conversation) const {
+  FETTLE_CHECK(chat_, "no chat template");
+  return chat_->encode_prompt(conversation);
+}
+
+std::vector<TokenId> Assistant::text_prompt(std::string_view text) const {
+  return tokenizer_->encode(text, true);
+}
+
+std::vector<TokenId> Assistant::stop_ids(bool chat) const {
+  std::vector<TokenId> ids;
+  if (chat && chat_) ids = chat_->stop_ids();
+  for (int32_t id : model_.config().eos_token_ids) ids.push_back(id);
+  if (!chat && tokenizer_)
+    if (std::optional<TokenId> eos = tokenizer_->eos_id()) ids.push_back(*eos);
+  return ids;
+}
+
 Answer Assistant::reply(const Conversation& conversation, GenerationOptions options,
                         const TextCallback& callback) {
-  FETTLE_CHECK(chat_, "no chat template");
-  for (TokenId id : chat_->stop_ids()) options.stop_ids.push_back(id);
-  for (int32_t id : model_.config().eos_token_ids) options.stop_ids.push_back(id);
-  return run(chat_->encode_prompt(conversation), options, callback);
+  for (TokenId id : stop_ids(true)) options.stop_ids.push_back(id);
+  return run(chat_prompt(conversation), options, callback);
 }
 
 Answer Assistant::complete(std::string_view text, GenerationOptions options, const TextCallback& callback) {
-  for (int32_t id : model_.config().eos_token_ids) options.stop_ids.push_back(id);
-  if (std::optional<TokenId> eos = tokenizer_->eos_id()) options.stop_ids.push_back(*eos);
-  return run(tokenizer_->encode(text, true), options, callback);
+  for (TokenId id : stop_ids(false)) options.stop_ids.push_back(id);
+  return run(text_prompt(text), options, callback);
 }
 
 }  // namespace fettle

@@ -29,6 +29,12 @@ class Assistant {
   Answer complete(std::string_view text, GenerationOptions options, const TextCallback& callback = {});
   void forget() { generator_.forget(); }
 
+  std::vector<TokenId> chat_prompt(const Conversation& conversation) const;
+  std::vector<TokenId> text_prompt(std::string_view text) const;
+  /// What ends an answer: the model's eos_token_id and, of a chat, the template's own, else the tokenizer's
+  /// eos.
+  std::vector<TokenId> stop_ids(bool chat) const;
+
  private:
   Answer run(const std::vector<TokenId>& prompt, const GenerationOptions& options,
              const TextCallback& callback);

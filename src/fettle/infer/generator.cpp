@@ -15,15 +15,15 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void check_ids(const CausalLM& model, const std::vector<int32_t>& ids) {
+}  // namespace
+
+void check_token_ids(const CausalLM& model, const std::vector<int32_t>& ids) {
   for (int32_t id : ids)
     if (id < 0 || id >= model.config().vocab_size)
       fail_input(
           "token id {} does not fit the model, whose vocab_size is {}; is this the model's own tokenizer?",
           id, model.config().vocab_size);
 }
-
-}  // namespace
 
 Generator::Generator(CausalLM& model, Backend& backend, DType compute)
     : model_(model),
@@ -48,7 +48,7 @@ Tensor Generator::last_logits(const std::vector<int32_t>& ids) {
 Generation Generator::generate(const std::vector<int32_t>& prompt, const GenerationOptions& options,
                                const TokenCallback& callback) {
   if (prompt.empty()) fail_usage("the prompt has no tokens");
-  check_ids(model_, prompt);
+  check_token_ids(model_, prompt);
   auto start = std::chrono::steady_clock::now();
   Generation result;
   // The last prompt token is always computed: its logits choose the first new one.
@@ -88,7 +88,7 @@ Generation Generator::generate(const std::vector<int32_t>& prompt, const Generat
 
 std::vector<float> token_log_probabilities(CausalLM& model, Backend& backend, DType compute,
                                            const std::vector<int32_t>& ids) {
-  check_ids(model, ids);
+  check_token_ids(model, ids);
   if (ids.size() < 2) return {};
   Context context{.backend = &backend, .compute = compute};
   Var hidden = model.hidden_states(context, make_input({ids}));
@@ -102,7 +102,7 @@ std::vector<float> token_log_probabilities(CausalLM& model, Backend& backend, DT
 }
 
 Tensor all_logits(CausalLM& model, Backend& backend, DType compute, const std::vector<int32_t>& ids) {
-  check_ids(model, ids);
+  check_token_ids(model, ids);
   if (ids.empty()) return Tensor::empty({0, model.config().vocab_size}, DType::kF32);
   Context context{.backend = &backend, .compute = compute};
   Var hidden = model.hidden_states(context, make_input({ids}));

@@ -45,6 +45,8 @@ class Generator {
   std::vector<int32_t> cached_ids_;
 };
 
+/// Error(kBadInput) for an id that the model does not have.
+void check_token_ids(const CausalLM& model, const std::vector<int32_t>& ids);
 /// log p(ids[t] | ids[<t]) for t = 1 … n-1, as f32 log-soft-max of the logits.
 std::vector<float> token_log_probabilities(CausalLM& model, Backend& backend, DType compute,
                                            const std::vector<int32_t>& ids);

@@ -1,5 +1,10 @@
 #include "fettle/nn/modules.h"
 
+#include <algorithm>
+#include <cstring>
+
+#include "fettle/base/error.h"
+
 namespace fettle {
 
 Linear::Linear(std::string p, int64_t in, int64_t out, bool with_bias, bool conv)
@@ -21,8 +26,39 @@ LinearBelow LinearBelow::next() const {
 }
 
 Var LinearBelow::operator()(Context& context, const Var& x) const {
-  if (LinearMethod* method = top()) return method->forward(context, next(), x);
+  if (LinearMethod* method = top()) {
+    LinearBelow below = next();
+    if (method->weight == 1.0f || method->weighs_itself()) return method->forward(context, below, x);
+    Var with = method->forward(context, below, x);
+    return add(context, scale(context, below(context, x), 1.0f - method->weight),
+               scale(context, with, method->weight));
+  }
   return fettle::linear(context, x, *linear_->weight, linear_->bias.get(), linear_->conv1d);
+}
+
+Var Linear::forward(Context& context, const Var& x) {
+  if (!context.routes.empty() && !methods.empty()) return routed(context, x);
+  return LinearBelow(*this, methods.size())(context, x);
+}
+
+Var Linear::routed(Context& context, const Var& x) {
+  FETTLE_CHECK(!context.tape && context.routes.back().end == x.value.rows(), "routes end at {} of {} rows",
+               context.routes.back().end, x.value.rows());
+  std::vector<bool> were_active;
+  for (const auto& method : methods) were_active.push_back(method->active);
+  Tensor out;
+  int64_t begin = 0;
+  for (const AdapterRoute& route : context.routes) {
+    for (const auto& method : methods)
+      method->active =
+          std::find(route.owners.begin(), route.owners.end(), method->owner) != route.owners.end();
+    Tensor part = LinearBelow(*this, methods.size())(context, Var(x.value.rows_view(begin, route.end))).value;
+    if (!out.defined()) out = Tensor::empty({x.value.rows(), out_features}, part.dtype());
+    std::memcpy(out.rows_view(begin, route.end).raw(), part.raw(), part.nbytes());
+    begin = route.end;
+  }
+  for (size_t i = 0; i < methods.size(); ++i) methods[i]->active = were_active[i];
+  return Var(out);
 }
 
 bool Linear::trainable() const {

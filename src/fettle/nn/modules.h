@@ -40,15 +40,21 @@ class LinearMethod {
   virtual void merge(Tensor& weight, Tensor& bias) const = 0;
   /// On a head that shares the embedding's weight: the method only repeats what was done to the embedding.
   virtual bool follows_embedding() const { return false; }
+  /// Whether forward() and merge() heed `weight` themselves; else the linear mixes both outputs.
+  virtual bool weighs_itself() const { return false; }
   /// An inactive method is passed over.
   bool active = true;
+  /// How much of the method's change is applied: output below + weight * (output with - output below).
+  float weight = 1.0f;
+  /// The adapter that it belongs to: what a row of a batch asks for.
+  const void* owner = nullptr;
 };
 
 /// y = x Wᵀ + b. weight [out, in]; [in, out] for GPT-2's Conv1D.
 class Linear {
  public:
   Linear(std::string path, int64_t in_features, int64_t out_features, bool with_bias, bool conv1d = false);
-  Var forward(Context& context, const Var& x) { return LinearBelow(*this, methods.size())(context, x); }
+  Var forward(Context& context, const Var& x);
   /// Whether anything here, the methods included, is trainable.
   bool trainable() const;
 
@@ -58,6 +64,9 @@ class Linear {
   std::shared_ptr<Parameter> weight;
   std::shared_ptr<Parameter> bias;                     ///< may be null
   std::vector<std::shared_ptr<LinearMethod>> methods;  ///< the last is outermost
+
+ private:
+  Var routed(Context& context, const Var& x);
 };
 
 /// What a parameter-efficient method does to the rows that an embedding gave.

@@ -80,8 +80,16 @@ void Adapter::set_trainable(bool trainable) {
 }
 
 void Adapter::set_active(bool active) {
+  active_ = active;
   activate(active);
   for (Replacement& r : replacements_) *r.place = active ? r.copy : r.original;
+}
+
+void Adapter::set_weight(double weight) {
+  if (weight != 1)
+    if (std::string what = acts_beside_linears(); !what.empty())
+      fail_usage("{} cannot have a weight: {}", description(), what);
+  apply_weight(static_cast<float>(weight));
 }
 
 Parameter& Adapter::replace(std::shared_ptr<Parameter>& place, const std::string& key) {
@@ -153,6 +161,7 @@ void LinearAdapter::mount() {
   for (const std::string& name : config_.modules_to_save) targets.exclude_modules.push_back(name);
   for (Linear* linear : select_targets(model_, targets, other_targets())) {
     std::shared_ptr<LinearMethod> method = make_method(*linear);
+    method->owner = route_owner();
     linear->methods.push_back(method);
     sites_.push_back({linear, std::move(method)});
   }
@@ -173,6 +182,14 @@ std::vector<Parameter*> LinearAdapter::own_parameters() const {
 
 void LinearAdapter::activate(bool active) {
   for (Site& site : sites_) site.method->active = active;
+}
+
+void LinearAdapter::apply_weight(float weight) {
+  for (Site& site : sites_) site.method->weight = weight;
+}
+
+std::string LinearAdapter::acts_beside_linears() const {
+  return replacements_.empty() ? "" : fmt::format("{} is trained in full", replacements_.front().copy->name);
 }
 
 Json LinearAdapter::target_keys() const {

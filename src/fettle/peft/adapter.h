@@ -41,6 +41,15 @@ class Adapter {
   void set_trainable(bool trainable);
   /// Inactive adapters stay mounted and do nothing; modules trained in full go back to the base's values.
   void set_active(bool active);
+  bool active() const { return active_; }
+  /// How much of the adapter's change is applied (1: all). Error(kUsage) for what has no such scale, by
+  /// acts_beside_linears().
+  void set_weight(double weight);
+  /// What the adapter does besides methods on linears ("an adapted embedding"); empty when that is all. Only
+  /// then it can be weighted, and rows of one batch can use it or not.
+  virtual std::string acts_beside_linears() const { return "it is no method on linears"; }
+  /// What rows of a batch that use this adapter name in their AdapterRoute.
+  const void* route_owner() const { return this; }
   /// Why this adapter cannot become part of the base weights; empty when it can.
   virtual std::string why_not_mergeable() const { return {}; }
   /// Writes adapter_config.json, adapter_model.safetensors and README.md into an existing folder.
@@ -65,6 +74,7 @@ class Adapter {
   /// The method's own parameters, in the order in which they are saved.
   virtual std::vector<Parameter*> own_parameters() const = 0;
   virtual void activate(bool active) = 0;
+  virtual void apply_weight(float weight) {}
   /// Keys of adapter_config.json beside those that all methods share.
   virtual Json saved_keys() const = 0;
   /// Tensors of adapter_model.safetensors by their full keys.
@@ -96,6 +106,7 @@ class Adapter {
  private:
   void finish_loading(const std::filesystem::path& folder);
   bool adopt_base_weight(const std::string& key, const Tensor& value);
+  bool active_ = true;
 };
 
 /// A method that sits on chosen linears.
@@ -103,6 +114,7 @@ class LinearAdapter : public Adapter {
  public:
   ~LinearAdapter() override;
   std::vector<Linear*> linears() const;
+  std::string acts_beside_linears() const override;
 
  protected:
   using Adapter::Adapter;
@@ -117,6 +129,7 @@ class LinearAdapter : public Adapter {
   void mount() override;
   std::vector<Parameter*> own_parameters() const override;
   void activate(bool active) override;
+  void apply_weight(float weight) override;
   /// target_modules as they were given, and null for what was not.
   Json target_keys() const;
   std::vector<Site> sites_;

@@ -6,6 +6,7 @@
 #include "fettle/base/file.h"
 #include "fettle/formats/weight_source.h"
 #include "fettle/peft/adapter.h"
+#include "fettle/peft/lora_folder.h"
 #include "fettle/peft/methods.h"
 
 namespace fettle {
@@ -89,7 +90,7 @@ std::unique_ptr<Adapter> Adapter::load(CausalLM& model, const std::filesystem::p
   return adapter;
 }
 
-void Adapter::finish_loading(const std::filesystem::path& folder) {
+std::map<std::string, Tensor> read_adapter_tensors(const std::filesystem::path& folder) {
   WeightSource source = WeightSource::open_adapter(folder);
   std::map<std::string, Tensor> tensors;
   for (const std::string& name : source.names()) {
@@ -100,9 +101,14 @@ void Adapter::finish_loading(const std::filesystem::path& folder) {
     if (!is_floating(value.dtype()))
       fail_input("{}: \"{}\" is {}, expected f32, f16 or bf16", folder.string(), printable(name),
                  dtype_name(value.dtype()));
-    if (!tensors.emplace(key, value).second)
+    if (!tensors.emplace(key, value.to(DType::kF32)).second)
       fail_input("{}: \"{}\" stands there twice under different spellings", folder.string(), printable(key));
   }
+  return tensors;
+}
+
+void Adapter::finish_loading(const std::filesystem::path& folder) {
+  std::map<std::string, Tensor> tensors = read_adapter_tensors(folder);
   take_tensors(tensors, folder.string());
   // What is left are weights of the base that were trained in full (modules_to_save, biases) or saved along
   // with an adapted embedding.

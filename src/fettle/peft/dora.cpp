@@ -36,7 +36,7 @@ void DoraMethod::initialise_magnitude(const Linear& linear) {
 
 Var DoraMethod::forward(Context& context, const LinearBelow& below, const Var& x) {
   Linear& base = below.linear();
-  FETTLE_CHECK(!below.top(), "{}: DoRA above another method", base.path);
+  if (below.top()) fail_usage("{}: DoRA needs the plain weight below it; name its adapter first", base.path);
   Var g = multiply(context, leaf(context, *magnitude), Var(inverse_norms(base)));
   LoraTerm plain = term;
   plain.dropout = 0;

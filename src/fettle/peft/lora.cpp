@@ -17,6 +17,11 @@ class LoraAdapter final : public LinearAdapter {
   LoraAdapter(CausalLM& model, AdapterConfig config)
       : LinearAdapter(model, std::move(config)), lora_(parse_lora_config(config_)) {}
 
+  std::string acts_beside_linears() const override {
+    if (!originals_.empty()) return fmt::format("init_lora_weights {} changed the base", lora_.init);
+    if (!embeddings_.empty() || tokens_) return "an embedding is adapted";
+    return LinearAdapter::acts_beside_linears();
+  }
   std::string description() const override {
     return fmt::format("{}, r {}, alpha {}", lora_.use_dora ? "DoRA" : "LoRA", lora_.r, lora_.lora_alpha);
   }
@@ -224,13 +229,13 @@ LoraMethod::LoraMethod(Linear& linear, int64_t rank, double scale, double dropou
 
 Var LoraMethod::forward(Context& context, const LinearBelow& below, const Var& x) {
   // Terms of several adapters go into one product node as long as nothing else lies between.
-  std::vector<LoraTerm> terms = {term};
+  std::vector<LoraTerm> terms = {weighted()};
   LinearBelow rest = below;
   auto plain = [](LinearMethod* method) {
     return method && typeid(*method) == typeid(LoraMethod) && !static_cast<LoraMethod*>(method)->b_bias;
   };
   while (plain(rest.top())) {
-    terms.insert(terms.begin(), static_cast<LoraMethod*>(rest.top())->term);
+    terms.insert(terms.begin(), static_cast<LoraMethod*>(rest.top())->weighted());
     rest = rest.next();
   }
   Linear& base = rest.linear();
@@ -245,8 +250,14 @@ Var LoraMethod::forward(Context& context, const LinearBelow& below, const Var& x
     }
   }
   // dropout does not touch the bias: y + s * bias.
-  if (b_bias) y = add_row(context, y, *b_bias, term.scale);
+  if (b_bias) y = add_row(context, y, *b_bias, weighted().scale);
   return y;
+}
+
+LoraTerm LoraMethod::weighted() const {
+  LoraTerm t = term;
+  if (weighs_itself()) t.scale *= weight;
+  return t;
 }
 
 std::vector<Parameter*> LoraMethod::parameters() {
@@ -255,12 +266,13 @@ std::vector<Parameter*> LoraMethod::parameters() {
 }
 
 void LoraMethod::merge(Tensor& weight, Tensor& bias) const {
-  add_low_rank(weight, b->value, a->value, term.scale);
-  if (a0.defined()) add_low_rank(weight, b0, a0, -term.scale);
+  const float factor = weighted().scale;
+  add_low_rank(weight, b->value, a->value, factor);
+  if (a0.defined()) add_low_rank(weight, b0, a0, -factor);
   if (!b_bias) return;
   if (!bias.defined())
     fail_usage("{}: lora_bias cannot be merged into a linear without a bias", b_bias->name);
-  cpu_backend().axpy(term.scale, b_bias->value, bias);
+  cpu_backend().axpy(factor, b_bias->value, bias);
 }
 
 }  // namespace fettle

@@ -39,6 +39,9 @@ class LoraMethod : public LinearMethod {
   Var forward(Context& context, const LinearBelow& below, const Var& x) override;
   std::vector<Parameter*> parameters() override;
   void merge(Tensor& weight, Tensor& bias) const override;
+  bool weighs_itself() const override { return typeid(*this) == typeid(LoraMethod); }
+  /// The term with the method's weight.
+  LoraTerm weighted() const;
 
   std::shared_ptr<Parameter> a, b;
   std::shared_ptr<Parameter> b_bias;  ///< of lora_bias; may be null

@@ -9,6 +9,7 @@
 #include "fettle/base/error.h"
 #include "fettle/base/random.h"
 #include "fettle/peft/dense_weight.h"
+#include "fettle/peft/low_rank.h"
 
 namespace fettle {
 namespace {
@@ -34,38 +35,14 @@ Matrix orthonormal(const Matrix& m) {
   return qr.householderQ() * Matrix::Identity(m.rows(), std::min(m.rows(), m.cols()));
 }
 
-struct Triplets {
-  Matrix u;  // [out, r]
-  Eigen::VectorXf s;
-  Matrix v;  // [in, r]
-};
-
-Triplets largest_triplets(const Matrix& w, int64_t r) {
-  Eigen::BDCSVD<Matrix> svd(w, Eigen::ComputeThinU | Eigen::ComputeThinV);
-  return {svd.matrixU().leftCols(r), svd.singularValues().head(r), svd.matrixV().leftCols(r)};
-}
-
-// torch.svd_lowrank (Halko et al., arXiv 0909.4061, algorithm 5.1 on the range of algorithm 4.4).
-Triplets subspace_triplets(const Matrix& w, int64_t r, int64_t rounds, uint64_t seed,
-                           const std::string& name) {
-  Matrix q = orthonormal(w * random_matrix(w.cols(), r, seed, name));
-  for (int64_t i = 0; i < rounds; ++i) {
-    q = orthonormal(w.transpose() * q);
-    q = orthonormal(w * q);
-  }
-  Matrix small = q.transpose() * w;  // [r, in]
-  Eigen::BDCSVD<Matrix> svd(small, Eigen::ComputeThinU | Eigen::ComputeThinV);
-  return {q * svd.matrixU(), svd.singularValues(), svd.matrixV()};
-}
-
 void fill_pissa(const Linear& linear, LoraMethod& method, int64_t rounds, uint64_t seed) {
   Tensor weight = dense_weight(linear);
   int64_t r = method.a->shape[0];
-  Triplets t = rounds < 0 ? largest_triplets(mapped(weight), r)
-                          : subspace_triplets(mapped(weight), r, rounds, seed, method.a->name);
-  Eigen::VectorXf root = (t.s / method.term.scale).cwiseSqrt();
-  mapped(method.a->value) = root.asDiagonal() * t.v.transpose();
-  mapped(method.b->value) = t.u * root.asDiagonal();
+  Triplets t =
+      rounds < 0 ? largest_triplets(weight, r) : subspace_triplets(weight, r, rounds, seed, method.a->name);
+  Eigen::VectorXf root = (Eigen::Map<Eigen::VectorXf>(t.s.data<float>(), r) / method.term.scale).cwiseSqrt();
+  mapped(method.a->value) = root.asDiagonal() * mapped(t.v).transpose();
+  mapped(method.b->value) = mapped(t.u) * root.asDiagonal();
 }
 
 // Q[:, :r] depends on the first r columns alone, and R[:r] = Qᵀ W.

@@ -70,9 +70,21 @@ class Merger {
     Tensor bias = linear.bias ? base_value(*linear.bias, linear.path + ".bias") : Tensor();
     if (linear.conv1d) weight = transposed(weight);
     for (const auto& method : linear.methods)
-      if (method->active) method->merge(weight, bias);
+      if (method->active) apply(*method, weight, bias);
     if (want_bias) return bias;
     return linear.conv1d ? transposed(weight) : weight;
+  }
+
+  static void apply(const LinearMethod& method, Tensor& weight, Tensor& bias) {
+    if (method.weight == 1.0f || method.weighs_itself()) return method.merge(weight, bias);
+    Tensor old_weight = f32_copy(weight), old_bias = bias.defined() ? f32_copy(bias) : Tensor();
+    method.merge(weight, bias);
+    auto mix = [&](Tensor& changed, const Tensor& old) {
+      cpu_backend().scale(changed, method.weight);
+      cpu_backend().axpy(1.0f - method.weight, old, changed);
+    };
+    mix(weight, old_weight);
+    if (bias.defined()) mix(bias, old_bias);
   }
 
   Tensor merged(Embedding& embedding) const {

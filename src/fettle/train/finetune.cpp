@@ -211,6 +211,11 @@ class FineTuning {
       for (Parameter* parameter : trainables_) parameter->trainable = true;
       return;
     }
+    if (config_.is_set("adapter_weights"))
+      fail_usage(
+          "adapter_weights: only where a model is used or exported; fettle adapter combine makes one adapter "
+          "of "
+          "several weighted ones");
     uint64_t seed = static_cast<uint64_t>(config_.get<int64_t>("seed"));
     std::vector<std::string> existing =
         config_.get<std::optional<std::vector<std::string>>>("adapter_name_or_path")

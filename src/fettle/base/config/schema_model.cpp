@@ -22,6 +22,10 @@ Options model_options() {
            "Adapter folders, ours or PEFT's. All but the last are merged in order; the last one is trained "
            "further, or mounted",
        .common = true},
+      {.name = "adapter_weights",
+       .type = kList,
+       .help =
+           "A weight for each of adapter_name_or_path, where a model is used or exported; default: 1 each"},
       {.name = "create_new_adapter",
        .type = kBool,
        .fallback = "false",

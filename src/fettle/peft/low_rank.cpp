@@ -1,0 +1,90 @@
+#include "fettle/peft/low_rank.h"
+
+// One thread, so that results do not depend on the number of threads.
+#define EIGEN_DONT_PARALLELIZE
+#include <Eigen/Dense>
+
+#include "fettle/base/random.h"
+#include "fettle/peft/adapter.h"
+
+namespace fettle {
+namespace {
+
+// Row-major, so that tensors are mapped without a copy.
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using ConstMap = Eigen::Map<const Matrix>;
+
+// Full decompositions of more elements than this take too long.
+constexpr int64_t kFullElements = int64_t{1} << 20;
+constexpr int64_t kOversampling = 16, kRounds = 8;
+
+ConstMap mapped(const Tensor& t) {
+  return {t.data<float>(), t.dim(0), t.dim(1)};
+}
+
+Matrix random_matrix(int64_t rows, int64_t cols, uint64_t seed, const std::string& name) {
+  RandomStream stream({seed, RandomUse::kInit, random_site(name), 1});
+  Matrix m(rows, cols);
+  for (int64_t i = 0; i < m.size(); ++i) m.data()[i] = static_cast<float>(stream.normal());
+  return m;
+}
+
+// The first columns of Q in the QR decomposition of a tall matrix.
+Matrix orthonormal(const Matrix& m) {
+  Eigen::HouseholderQR<Matrix> qr(m);
+  return qr.householderQ() * Matrix::Identity(m.rows(), std::min(m.rows(), m.cols()));
+}
+
+Tensor copied(const Matrix& m) {
+  Tensor t = Tensor::empty({m.rows(), m.cols()}, DType::kF32);
+  Eigen::Map<Matrix>(t.data<float>(), m.rows(), m.cols()) = m;
+  return t;
+}
+
+Triplets leading(const Matrix& u, const Eigen::VectorXf& s, const Matrix& v, int64_t r) {
+  r = std::min<int64_t>(r, s.size());
+  Tensor values = Tensor::empty({r}, DType::kF32);
+  for (int64_t i = 0; i < r; ++i) values.data<float>()[i] = s[i];
+  return {copied(u.leftCols(r)), values, copied(v.leftCols(r))};
+}
+
+Triplets subspace(const Tensor& matrix, int64_t directions, int64_t r, int64_t rounds, uint64_t seed,
+                  const std::string& name) {
+  ConstMap w = mapped(matrix);
+  Matrix q = orthonormal(w * random_matrix(w.cols(), directions, seed, name));
+  for (int64_t i = 0; i < rounds; ++i) {
+    q = orthonormal(w.transpose() * q);
+    q = orthonormal(w * q);
+  }
+  Matrix small = q.transpose() * w;  // [directions, n]
+  Eigen::BDCSVD<Matrix> svd(small, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  return leading(q * svd.matrixU(), svd.singularValues(), svd.matrixV(), r);
+}
+
+}  // namespace
+
+Triplets largest_triplets(const Tensor& matrix, int64_t r) {
+  Eigen::BDCSVD<Matrix> svd(mapped(matrix), Eigen::ComputeThinU | Eigen::ComputeThinV);
+  return leading(svd.matrixU(), svd.singularValues(), svd.matrixV(), r);
+}
+
+Triplets subspace_triplets(const Tensor& matrix, int64_t r, int64_t rounds, uint64_t seed,
+                           const std::string& name) {
+  return subspace(matrix, r, r, rounds, seed, name);
+}
+
+Triplets best_triplets(const Tensor& matrix, int64_t r, const std::string& name) {
+  if (matrix.numel() <= kFullElements) return largest_triplets(matrix, r);
+  int64_t directions = std::min({r + kOversampling, matrix.dim(0), matrix.dim(1)});
+  return subspace(matrix, directions, r, kRounds, 0, name);
+}
+
+Triplets product_triplets(const Tensor& b, const Tensor& a, int64_t r) {
+  Matrix left = mapped(b), right = mapped(a).transpose();
+  Matrix q_left = orthonormal(left), q_right = orthonormal(right);
+  Matrix core = (q_left.transpose() * left) * (q_right.transpose() * right).transpose();
+  Eigen::JacobiSVD<Matrix> svd(core, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  return leading(q_left * svd.matrixU(), svd.singularValues(), q_right * svd.matrixV(), r);
+}
+
+}  // namespace fettle
