@@ -28,7 +28,7 @@ constexpr std::array<StorageType, 10> kStorages = {{
     {"torch.LongStorage", "I64", 8, DType::kI64},
     {"torch.IntStorage", "I32", 4, DType::kI32},
     {"torch.ByteStorage", "U8", 1, DType::kU8},
-    {"torch.CharStorage", "I8", 1, std::nullopt},
+    {"torch.CharStorage", "I8", 1, DType::kI8},
     {"torch.ShortStorage", "I16", 2, std::nullopt},
     {"torch.BoolStorage", "BOOL", 1, std::nullopt},
 }};
