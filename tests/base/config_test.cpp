@@ -269,7 +269,7 @@ TEST(Config, WrongValuesNameKeyValueAndRange) {
       {"save_strategy: sometimes", "one of no, steps, epoch"},
       {"lr_scheduler_type: cosin", "did you mean cosine?"},
       {"lr_scheduler_type: reduce_lr_on_plateau", "is refused, not available yet"},
-      {"optim: adafactor", "is refused, not available yet"},
+      {"optim: lomo", "is refused, not available yet"},
       {"stage: dpo", "is refused, not available yet"},
       {"report_to: wandb", "wandb is refused"},
       {"lora_target: q_proj,,v_proj", "expected a list"},

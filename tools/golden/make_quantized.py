@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 QUANTIZED = io.GOLDEN / "quantized"
 BLOCKSIZES = [32, 64, 128, 256, 512, 1024, 2048, 4096]
 SHAPES = [(3, 43), (24, 64)]  # an odd number of elements with a short last block; whole blocks
-WIDE = (65, 260)  # more than 256 blocks of 64
+WIDE = (520, 252)  # 2048 blocks of 64, the last one short
 
 
 def dequantize_4bit(packed, state, *ignored, **ignored_too):

@@ -102,6 +102,23 @@ const fs::path& MappedFile::path() const {
   return state_->path;
 }
 
+std::shared_ptr<void> map_scratch_file(const fs::path& folder, uint64_t bytes) {
+  std::string name = (folder / "scratch-XXXXXX").string();
+  Descriptor file;
+  file.fd = ::mkstemp(name.data());
+  if (file.fd < 0) fail_resources("{}: cannot create: {}", name, std::strerror(errno));
+  ::unlink(name.c_str());
+  bytes = std::max<uint64_t>(bytes, 1);
+  // Without room on the disk a later write into the mapping would kill the process.
+  if (int error = ::posix_fallocate(file.fd, 0, static_cast<off_t>(bytes)); error != 0)
+    fail_resources("{}: no room for {} bytes of paged state: {}", folder.string(), bytes,
+                   std::strerror(error));
+  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.fd, 0);
+  if (data == MAP_FAILED)
+    fail_resources("{}: cannot map {} bytes: {}", folder.string(), bytes, std::strerror(errno));
+  return {data, [bytes](void* memory) { ::munmap(memory, bytes); }};
+}
+
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   temporary_ = path_;
   temporary_ += fmt::format(".{}.tmp", ::getpid());

@@ -31,6 +31,11 @@ class MappedFile {
   std::shared_ptr<State> state_;
 };
 
+/// `bytes` of zeroed memory behind a file without a name in `folder`: the system may write it back and drop
+/// it when memory is short. Freed with the last owner. Error(kResources) when the disk has no room for all of
+/// it.
+std::shared_ptr<void> map_scratch_file(const std::filesystem::path& folder, uint64_t bytes);
+
 /// Writes to a temporary sibling and renames on commit(), after fsync of file and folder. Without commit()
 /// nothing remains. Write errors: Error(kResources) with the path and the cause.
 class AtomicFile {

@@ -34,9 +34,15 @@ struct QuantizedMatrix {
   uint64_t nbytes() const;
 };
 
-/// The 16 values of a 4-bit code and the 256 of the signed dynamic map.
+/// The 16 values of a 4-bit code.
 std::span<const float> quant_code(QuantKind kind);
-std::span<const float> dynamic_map();
+/// The 256 values of the 8-bit dynamic map (Dettmers, arXiv 1511.04561), falling exponents with growing
+/// fractions.
+std::span<const float> dynamic_map(bool with_sign = true);
+/// A block of values as the nearest codes of the map, a tie to the lower; returns its scale, the largest
+/// magnitude.
+float quantize_block(const float* values, int64_t count, bool with_sign, uint8_t* codes);
+void dequantize_block(const uint8_t* codes, int64_t count, float absmax, bool with_sign, float* values);
 
 /// As bitsandbytes.functional.quantize_4bit: values [rows, cols] of any floating dtype; ties go to the lower
 /// code. blocksize: a power of two from 32 to 4096.

@@ -151,7 +151,7 @@ RunIdentity identify_run(const Config& config, const Dataset& data,
   return identity;
 }
 
-void write_training_state(const fs::path& folder, const CheckpointState& state, const AdamW* optimizer) {
+void write_training_state(const fs::path& folder, const CheckpointState& state, const Optimizer* optimizer) {
   Json json = {{"format_version", kFormatVersion},        {"progress", progress_json(state.progress)},
                {"log_history", state.log_history},        {"log_bytes", state.log_bytes},
                {"options", state.identity.options},       {"data", state.identity.data},
@@ -251,7 +251,7 @@ fs::path find_checkpoint(const std::string& wanted, const fs::path& output_dir) 
       output_dir.string());
 }
 
-CheckpointState load_checkpoint(const fs::path& folder, const RunIdentity& identity, AdamW& optimizer) {
+CheckpointState load_checkpoint(const fs::path& folder, const RunIdentity& identity, Optimizer& optimizer) {
   std::string origin = (folder / kStateFile).string();
   CheckpointState state;
   try {

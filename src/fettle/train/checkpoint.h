@@ -10,7 +10,7 @@
 #include "fettle/base/config/config.h"
 #include "fettle/base/json.h"
 #include "fettle/data/dataset.h"
-#include "fettle/train/optimizer.h"
+#include "fettle/train/optimizers/optimizer.h"
 #include "fettle/train/trainer.h"
 
 namespace fettle {
@@ -36,7 +36,7 @@ struct CheckpointState {
 /// weights and moments of everything trained), training_state.json. Without `optimizer` the checkpoint cannot
 /// be resumed.
 void write_training_state(const std::filesystem::path& folder, const CheckpointState& state,
-                          const AdamW* optimizer);
+                          const Optimizer* optimizer);
 
 /// What the adapter's method remembers beside its weights: adapter_state.safetensors, where there is
 /// anything.
@@ -61,7 +61,7 @@ std::filesystem::path find_checkpoint(const std::string& wanted, const std::file
 /// Reads a checkpoint into the weights and the optimizer. Error(kUsage) naming the option, or the data, that
 /// differs from those of the checkpoint.
 CheckpointState load_checkpoint(const std::filesystem::path& folder, const RunIdentity& identity,
-                                AdamW& optimizer);
+                                Optimizer& optimizer);
 
 /// Keeps a second run out of an output folder for as long as it lives; the lock dies with the process.
 class RunLock {

@@ -20,6 +20,7 @@
 #include "fettle/train/adapter_options.h"
 #include "fettle/train/checkpoint.h"
 #include "fettle/train/memory_plan.h"
+#include "fettle/train/optimizer_config.h"
 #include "fettle/train/run_callbacks.h"
 #include "fettle/train/stop_signal.h"
 
@@ -39,10 +40,6 @@ TrainArguments train_arguments(const Config& c, DType compute) {
   a.lr_scheduler_type = c.get<std::string>("lr_scheduler_type");
   Json options = c.object("lr_scheduler_kwargs");
   if (!options.is_null()) a.lr_scheduler_kwargs = std::make_shared<Json>(options);
-  a.adamw = {.beta1 = c.get<double>("adam_beta1"),
-             .beta2 = c.get<double>("adam_beta2"),
-             .epsilon = c.get<double>("adam_epsilon"),
-             .weight_decay = c.get<double>("weight_decay")};
   a.max_grad_norm = c.get<double>("max_grad_norm");
   a.seed = static_cast<uint64_t>(c.get<int64_t>("seed"));
   a.data_seed =
@@ -100,6 +97,10 @@ class FineTuning {
     prepare_trainables();
     arguments_ = train_arguments(config_, compute_);
     resolve_steps(config_, arguments_, static_cast<int64_t>(data_.examples.size()));
+    arguments_.optimizer = optimizer_options(
+        config_, *model_, output_,
+        plan_training(arguments_, static_cast<int64_t>(data_.examples.size())).warmup_steps);
+    arguments_.optimizer.learning_rate_factor = loraplus_factors(config_);
     make_schedule(
         {.type = arguments_.lr_scheduler_type,
          .learning_rate = arguments_.learning_rate,
@@ -257,7 +258,7 @@ class FineTuning {
       labels += example.labelled();
     }
     MemoryPlan memory = plan_memory(*model_, trainables_, largest_batch_tokens(), compute_,
-                                    arguments_.gradient_checkpointing);
+                                    arguments_.gradient_checkpointing, arguments_.optimizer);
     Table table({});
     auto row = [&](const std::string& name, const std::string& value) { table.add_row({name, value}); };
     row("model",
@@ -270,6 +271,7 @@ class FineTuning {
                                   100.0 * static_cast<double>(trainable) / static_cast<double>(total)));
     row("data", fmt::format("{} examples, {} tokens, {} trained", format_count(plan_.examples),
                             format_count(tokens), format_count(labels)));
+    row("optimizer", arguments_.optimizer.name + (arguments_.optimizer.paged_in.empty() ? "" : ", paged"));
     row("steps", fmt::format("{} ({} an epoch, batch {} x {} accumulated, {} warm-up)",
                              format_count(plan_.total_steps), plan_.updates_per_epoch,
                              arguments_.per_device_train_batch_size, arguments_.gradient_accumulation_steps,
@@ -313,8 +315,8 @@ class FineTuning {
     RunLock lock(output_);
     remove_leftovers(output_);
     if (!resume_ && config_.get<bool>("overwrite_output_dir")) remove_earlier_run();
-    arguments_.adamw.learning_rate_factor = loraplus_factors(config_);
-    AdamW optimizer(cpu_backend(), trainables_, arguments_.adamw);
+    std::unique_ptr<Optimizer> owner = make_optimizer(cpu_backend(), trainables_, arguments_.optimizer);
+    Optimizer& optimizer = *owner;
     Adapter* adapter = full_ ? nullptr : adapters_.back().get();
     RunIdentity identity = identify_run(config_, data_, trainables_);
     CheckpointState restored;
@@ -335,7 +337,9 @@ class FineTuning {
     CheckpointCallback checkpoints(
         output_,
         [&](const fs::path& folder) {
+          optimizer.show_average(true);
           save_weights(folder);
+          optimizer.show_average(false);
           if (adapter) write_adapter_state(folder, *adapter);
           write_training_state(folder, {running->progress(), files.history(), files.log_bytes(), identity},
                                only_model ? nullptr : &optimizer);
@@ -351,6 +355,7 @@ class FineTuning {
     trainer.set_progress(restored.progress);
     TrainSummary summary = trainer.run();
     failpoint("final");
+    optimizer.show_average(true);
     save_weights(output_);
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
     say_result(summary, files);

@@ -8,7 +8,7 @@
 namespace fettle {
 
 MemoryPlan plan_memory(CausalLM& model, const std::vector<Parameter*>& trainable, int64_t tokens,
-                       DType compute, bool gradient_checkpointing) {
+                       DType compute, bool gradient_checkpointing, const OptimizerOptions& optimizer) {
   const ModelConfig& c = model.config();
   MemoryPlan plan;
   std::set<const Parameter*> base;
@@ -21,7 +21,7 @@ MemoryPlan plan_memory(CausalLM& model, const std::vector<Parameter*>& trainable
     uint64_t f32 = static_cast<uint64_t>(parameter->numel()) * 4;
     if (!base.contains(parameter)) plan.trainable += f32;
     plan.gradients += f32;
-    plan.optimizer += 2 * f32;
+    plan.optimizer += planned_state_bytes(*parameter, optimizer);
     if (parameter->name.ends_with("lora_A.weight")) rank_sum += parameter->shape[0];
   }
   rank_sum /= std::max<int64_t>(1, c.num_hidden_layers);

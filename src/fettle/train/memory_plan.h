@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fettle/models/causal_lm.h"
+#include "fettle/train/optimizers/optimizer.h"
 
 namespace fettle {
 
@@ -23,6 +24,6 @@ struct MemoryPlan {
 
 /// `tokens`: of the largest micro-batch. Counts what the ops of models/decoder.cpp keep for backward.
 MemoryPlan plan_memory(CausalLM& model, const std::vector<Parameter*>& trainable, int64_t tokens,
-                       DType compute, bool gradient_checkpointing);
+                       DType compute, bool gradient_checkpointing, const OptimizerOptions& optimizer);
 
 }  // namespace fettle

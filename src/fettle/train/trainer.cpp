@@ -70,7 +70,7 @@ TrainPlan plan_training(const TrainArguments& a, int64_t examples) {
   return plan;
 }
 
-Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator, AdamW& optimizer,
+Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator, Optimizer& optimizer,
                  std::span<const Example> examples, TrainArguments arguments,
                  std::vector<Callback*> callbacks)
     : model_(model),
@@ -251,7 +251,9 @@ TrainSummary Trainer::run() {
                        (arguments_.eval_strategy == When::kEpoch && (epoch_ends || last));
       // The last evaluation also stands in eval_results.json.
       if (evaluates || (last && arguments_.eval_strategy != When::kNo)) {
+        optimizer_.show_average(true);
         EvalRecord record = evaluate(info);
+        optimizer_.show_average(false);
         for (Callback* callback : callbacks_) callback->on_evaluate(record);
       }
       summary.stopped = StopSignal::requested() && !last;

@@ -11,7 +11,7 @@
 #include "fettle/models/causal_lm.h"
 #include "fettle/peft/adapter.h"
 #include "fettle/train/callback.h"
-#include "fettle/train/optimizer.h"
+#include "fettle/train/optimizers/optimizer.h"
 #include "fettle/train/schedule.h"
 
 namespace fettle {
@@ -26,7 +26,7 @@ struct TrainArguments {
   std::shared_ptr<const Json> lr_scheduler_kwargs;
   int64_t warmup_steps = 0;
   double warmup_ratio = 0;
-  AdamWOptions adamw;
+  OptimizerOptions optimizer;
   double max_grad_norm = 1.0;  ///< 0: no clipping
   uint64_t seed = 42;          ///< of dropout
   uint64_t data_seed = 42;     ///< of the order of the rows
@@ -68,7 +68,7 @@ class Trainer {
  public:
   /// `optimizer`: over everything trainable, f32. Callbacks are called in the order given and outlive the
   /// trainer.
-  Trainer(CausalLM& model, Backend& backend, Communicator& communicator, AdamW& optimizer,
+  Trainer(CausalLM& model, Backend& backend, Communicator& communicator, Optimizer& optimizer,
           std::span<const Example> examples, TrainArguments arguments, std::vector<Callback*> callbacks);
   /// Runs to the end or until StopSignal asks to stop. Loss or gradients that are not finite end the run
   /// before the optimizer step with Error(kDiverged) naming step and rows; the weights are those before the
@@ -96,7 +96,7 @@ class Trainer {
   TrainArguments arguments_;
   TrainPlan plan_;
   std::vector<Callback*> callbacks_;
-  AdamW& optimizer_;
+  Optimizer& optimizer_;
   Schedule schedule_;
   bool head_trainable_;
   Adapter* adapter_ = nullptr;
