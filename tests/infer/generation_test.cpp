@@ -40,7 +40,7 @@ TEST_P(GoldenGeneration, GreedyTokensEqualTransformers) {
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenGeneration,
                          ::testing::Values("llama", "llama-linear", "llama-yarn", "qwen2", "qwen3", "mistral",
-                                           "llama-bin"),
+                                           "llama-bin", "gpt2"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name)

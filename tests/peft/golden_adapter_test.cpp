@@ -131,7 +131,8 @@ TEST_P(GoldenAdapter, SavedFilesReadBackTheSame) {
   EXPECT_EQ(read_json(dir / "adapter_config.json")["peft_type"], "LORA");
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenAdapter, ::testing::Values("llama", "qwen2", "qwen3", "mistral"));
+INSTANTIATE_TEST_SUITE_P(Models, GoldenAdapter,
+                         ::testing::Values("llama", "qwen2", "qwen3", "mistral", "gpt2"));
 
 TEST(Targets, FollowPeftsRules) {
   std::vector<std::string> notes;

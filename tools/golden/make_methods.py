@@ -125,6 +125,32 @@ CASES = {
         dict(merge=False),
     ),
 }
+CONV = ["c_attn", "c_proj", "c_fc"]
+GPT2 = {
+    "lora-rslora-patterns": (
+        lambda: lora(target_modules=list(CONV), use_rslora=True, rank_pattern={"c_fc": 2}, alpha_pattern={"c_attn": 3}),
+        {},
+    ),
+    "lora-bias-all": (lambda: lora(target_modules=["c_attn"], bias="all"), dict(merge=False)),
+    "lora-modules-to-save": (lambda: lora(target_modules=["c_attn"], modules_to_save=["ln_f", "wpe"]), {}),
+    "lora-embedding": (lambda: lora(target_modules=["wte", "c_attn"]), {}),
+    "lora-tokens": (lambda: lora(target_modules=["c_attn"], trainable_token_indices={"wte": list(TOKENS)}), {}),
+    "lora-pissa": (lambda: lora(target_modules=list(CONV), init_lora_weights="pissa"), dict(init=True)),
+    "dora": (lambda: lora(target_modules=list(CONV), use_dora=True), {}),
+    "adalora": (
+        lambda: AdaLoraConfig(
+            **LM, init_r=4, target_r=2, lora_alpha=8, tinit=1, tfinal=2, deltaT=2, total_step=8, target_modules=list(CONV)
+        ),
+        dict(steps=8),
+    ),
+    "ia3": (lambda: IA3Config(**LM, target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"]), {}),
+    "vera": (lambda: VeraConfig(**LM, r=6, target_modules=["c_attn"]), {}),
+    "ln-tuning": (lambda: LNTuningConfig(**LM, target_modules=["ln_1", "ln_f"]), {}),
+    "trainable-tokens": (lambda: TrainableTokensConfig(**LM, token_indices=list(TOKENS), target_modules=["wte"]), {}),
+    "prompt-tuning": (lambda: PromptTuningConfig(**LM, num_virtual_tokens=5), dict(merge=False)),
+    "p-tuning-mlp": (lambda: PromptEncoderConfig(**LM, num_virtual_tokens=4, encoder_hidden_size=12), dict(merge=False)),
+    "prefix-tuning": (lambda: PrefixTuningConfig(**LM, num_virtual_tokens=5), dict(merge=False)),
+}
 MODELS = ["llama", "qwen2"]
 LEARNING_RATE = 5e-3
 
@@ -155,7 +181,7 @@ def file_names(tuned):
     stored = {}
     for key, value in get_peft_model_state_dict(tuned, save_embedding_layers=False).items():
         # Of the two names of a shared table the embedding's is meant.
-        if value.data_ptr() not in stored or "embed_tokens" in key:
+        if value.data_ptr() not in stored or "embed_tokens" in key or "wte" in key:
             stored[value.data_ptr()] = key
     names = {}
     for name, p in tuned.named_parameters():
@@ -165,7 +191,8 @@ def file_names(tuned):
             names[name] = stored.get(p.data_ptr(), plain if known else "internal." + plain)
             names[name] = names[name].replace(".modules_to_save", "")
             if "lm_head.t" in names[name]:
-                names[name] = names[name].replace("lm_head", "model.embed_tokens")
+                table = "transformer.wte" if "transformer.h." in " ".join(stored.values()) else "model.embed_tokens"
+                names[name] = names[name].replace("lm_head", table)
     return names
 
 
@@ -199,7 +226,7 @@ def evaluate(model, rows, params):
 
 
 def make_case(model_name, case):
-    make, options = CASES[case]
+    make, options = (GPT2 if model_name == "gpt2" else CASES)[case]
     folder = METHODS / model_name / case
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -281,7 +308,8 @@ def main():
     warnings.simplefilter("ignore")
     wanted = sys.argv[1:] or list(CASES)
     for case in wanted:
-        for model in CASES[case][1].get("models", MODELS):
+        models = list(CASES[case][1].get("models", MODELS) if case in CASES else [])
+        for model in models + (["gpt2"] if case in GPT2 else []):
             make_case(model, case)
             size = sum(f.stat().st_size for f in (METHODS / model / case).iterdir())
             print(f"{model}/{case}: {size // 1024} KiB")

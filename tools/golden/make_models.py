@@ -118,29 +118,39 @@ CASES = {
         ),
         dict(),
     ),
+    "gpt2": (
+        "GPT2",
+        dict(n_embd=32, n_layer=2, n_head=4, n_positions=64, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0),
+        dict(),
+    ),
     "mistral": ("Mistral", dict(head_dim=8, sliding_window=7, rope_parameters=rope("default")), dict(old_config=True)),
 }
 
 
 def build(name, arch, changes):
     """A model with weights of a size that makes attention, norms and biases all matter."""
-    config = getattr(transformers, f"{arch}Config")(**{**SMALL, **changes})
+    shared = {k: v for k, v in SMALL.items() if arch != "GPT2" or k.endswith("_id") or k == "vocab_size"}
+    if arch == "GPT2":
+        shared |= {"tie_word_embeddings": True}
+    config = getattr(transformers, f"{arch}Config")(**{**shared, **changes})
     config._attn_implementation = "eager"
-    model = getattr(transformers, f"{arch}ForCausalLM")(config).float().eval()
+    model = getattr(transformers, "GPT2LMHeadModel" if arch == "GPT2" else f"{arch}ForCausalLM")(config).float().eval()
     g = io.generator("model", name)
     with torch.no_grad():
         for key, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=g)
-            if key.endswith("norm.weight") or "layernorm" in key:
+            if key.endswith("norm.weight") or "layernorm" in key or (".ln_" in key and key.endswith("weight")):
                 p.copy_(1.0 + 0.25 * noise)
             elif key.endswith(".bias"):
                 p.copy_(0.3 * noise)
-            elif "embed_tokens" in key:
+            elif "wpe" in key:
+                p.copy_(0.2 * noise)
+            elif "embed_tokens" in key or "wte" in key:
                 p.copy_((0.35 if config.tie_word_embeddings else 0.7) * noise)
             elif "lm_head" in key:
                 p.copy_(noise / p.shape[1] ** 0.5)
             else:
-                p.copy_(1.2 * noise / p.shape[1] ** 0.5)
+                p.copy_(1.2 * noise / p.shape[0 if arch == "GPT2" else 1] ** 0.5)
     return model
 
 
@@ -180,6 +190,8 @@ def load(folder, dtype=torch.float32):
 def fresh_rotary(model):
     """Dynamic scaling keeps the longest length it has seen; a row must not depend on the rows before it."""
     inner = model
+    if model.config.model_type == "gpt2":
+        return
     while not hasattr(inner, "rotary_emb"):
         inner = inner.base_model.model if isinstance(inner, PeftModel) else inner.model
     old = inner.rotary_emb
@@ -290,8 +302,12 @@ def greedy_answers(name, model, merged):
     return answers, merged_answers
 
 
+def linears_of(model):
+    return ["c_attn", "c_proj", "c_fc"] if model.config.model_type == "gpt2" else list(LINEARS)
+
+
 def make_adapter(model, name, folder):
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules=list(LINEARS))
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, lora_dropout=0.0, target_modules=linears_of(model))
     tuned = get_peft_model(model, config)
     g = io.generator("adapter", name)
     with torch.no_grad():
@@ -301,7 +317,7 @@ def make_adapter(model, name, folder):
             elif "lora_B" in key:
                 p.copy_(0.3 * torch.randn(p.shape, generator=g))
     tuned.peft_config["default"].base_model_name_or_path = name
-    tuned.peft_config["default"].target_modules = list(LINEARS)
+    tuned.peft_config["default"].target_modules = linears_of(model)
     tuned.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # the model card: nothing reads it
     path = folder / "adapter_config.json"

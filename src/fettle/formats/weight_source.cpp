@@ -132,7 +132,18 @@ WeightSource WeightSource::open_model(const fs::path& folder) {
         "{}: no weights: expected model.safetensors, model.safetensors.index.json, pytorch_model.bin or "
         "pytorch_model.bin.index.json",
         folder.string());
+  source.add_missing_prefix();
   return source;
+}
+
+// GPT-2 folders saved from the model without its head leave out "transformer.", which Transformers adds when
+// it loads.
+void WeightSource::add_missing_prefix() {
+  if (!places_.contains("wte.weight") || !places_.contains("wpe.weight")) return;
+  std::map<std::string, Place> prefixed;
+  for (auto& [name, place] : places_)
+    prefixed[name.starts_with("lm_head.") ? name : "transformer." + name] = place;
+  places_ = std::move(prefixed);
 }
 
 WeightSource WeightSource::open_adapter(const fs::path& folder) {

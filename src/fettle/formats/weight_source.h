@@ -52,6 +52,7 @@ class WeightSource {
   static std::shared_ptr<File> open_file(const std::filesystem::path& path);
   void add_file(const std::filesystem::path& path);
   void add_index(const std::filesystem::path& path);
+  void add_missing_prefix();
   const Place* find(const std::string& name) const;
 
   std::filesystem::path folder_;

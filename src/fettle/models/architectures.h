@@ -10,5 +10,6 @@ std::unique_ptr<CausalLM> build_llama(const ModelConfig& config);
 std::unique_ptr<CausalLM> build_qwen2(const ModelConfig& config);
 std::unique_ptr<CausalLM> build_qwen3(const ModelConfig& config);
 std::unique_ptr<CausalLM> build_mistral(const ModelConfig& config);
+std::unique_ptr<CausalLM> build_gpt2(const ModelConfig& config);
 
 }  // namespace fettle

@@ -48,7 +48,7 @@ class CausalLM {
   /// All linears / embeddings in HF order; tied heads appear as a Linear whose weight is the embedding's.
   virtual std::vector<Linear*> linears() = 0;
   virtual std::vector<Embedding*> embeddings() = 0;
-  virtual std::vector<RMSNorm*> norms() = 0;
+  virtual std::vector<Norm*> norms() = 0;
   /// The output head (also part of linears()).
   virtual Linear& head() = 0;
   /// Every base weight once (a tied head is not repeated), in HF's state-dict order.

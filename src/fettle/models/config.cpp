@@ -76,6 +76,50 @@ std::vector<int32_t> read_ids(const Json& json, const char* key, const std::stri
   return ids;
 }
 
+// Sizes by the names of GPT2Config.
+void read_gpt2_sizes(const ConfigFields& fields, ModelConfig& config) {
+  config.vocab_size = fields.integer("vocab_size", std::nullopt, 1, kMaxSize);
+  config.hidden_size = fields.integer("n_embd", std::nullopt, 1, kMaxSize);
+  config.intermediate_size = fields.integer("n_inner", 4 * config.hidden_size, 1, kMaxSize);
+  config.num_hidden_layers = fields.integer("n_layer", std::nullopt, 1, 4096);
+  config.num_attention_heads = config.num_key_value_heads = fields.integer("n_head", std::nullopt, 1, 65536);
+  if (config.hidden_size % config.num_attention_heads != 0)
+    fail_input("{}: n_embd {} is not divisible by n_head {}", fields.origin(), config.hidden_size,
+               config.num_attention_heads);
+  config.head_dim = config.hidden_size / config.num_attention_heads;
+  config.max_position_embeddings = fields.integer("n_positions", 1024, 1, kMaxSize);
+  config.rms_norm_eps = static_cast<float>(fields.number("layer_norm_epsilon", 1e-5, 0.0, 1.0));
+  config.tie_word_embeddings = fields.boolean("tie_word_embeddings", true);
+  config.initializer_range = fields.number("initializer_range", 0.02, 0.0, 10.0);
+}
+
+// Sizes by the names that the Llama family shares.
+void read_sizes(const Json& json, const ConfigFields& fields, ModelConfig& config) {
+  config.vocab_size = fields.integer("vocab_size", std::nullopt, 1, kMaxSize);
+  config.hidden_size = fields.integer("hidden_size", std::nullopt, 1, kMaxSize);
+  config.intermediate_size = fields.integer("intermediate_size", std::nullopt, 1, kMaxSize);
+  config.num_hidden_layers = fields.integer("num_hidden_layers", std::nullopt, 1, 4096);
+  config.num_attention_heads = fields.integer("num_attention_heads", std::nullopt, 1, 65536);
+  config.num_key_value_heads = fields.integer("num_key_value_heads", config.num_attention_heads, 1, 65536);
+  if (!fields.has("head_dim") && config.hidden_size % config.num_attention_heads != 0)
+    fail_input("{}: hidden_size {} is not divisible by num_attention_heads {} and head_dim is not given",
+               fields.origin(), config.hidden_size, config.num_attention_heads);
+  config.head_dim = fields.integer("head_dim", config.hidden_size / config.num_attention_heads, 2, 65536);
+  if (config.head_dim % 2 != 0)
+    fail_input("{}: head_dim {} is odd; rotary embedding needs pairs", fields.origin(), config.head_dim);
+  if (config.num_attention_heads % config.num_key_value_heads != 0)
+    fail_input("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", fields.origin(),
+               config.num_attention_heads, config.num_key_value_heads);
+  config.max_position_embeddings = fields.integer("max_position_embeddings", 2048, 1, int64_t{1} << 31);
+  config.rms_norm_eps = static_cast<float>(fields.number("rms_norm_eps", 1e-6, 0.0, 1.0));
+  config.tie_word_embeddings = fields.boolean("tie_word_embeddings", false);
+  config.initializer_range = fields.number("initializer_range", 0.02, 0.0, 10.0);
+  std::string activation = fields.string("hidden_act", "silu");
+  if (activation != "silu" && activation != "swish")
+    fail_input("{}: hidden_act is \"{}\", expected \"silu\"", fields.origin(), printable(activation));
+  config.rotary = read_rotary(json, fields, config);
+}
+
 }  // namespace
 
 bool ConfigFields::has(const char* key) const {
@@ -149,29 +193,10 @@ ModelConfig read_model_config(const fs::path& folder) {
                  printable(method));
   }
 
-  config.vocab_size = fields.integer("vocab_size", std::nullopt, 1, kMaxSize);
-  config.hidden_size = fields.integer("hidden_size", std::nullopt, 1, kMaxSize);
-  config.intermediate_size = fields.integer("intermediate_size", std::nullopt, 1, kMaxSize);
-  config.num_hidden_layers = fields.integer("num_hidden_layers", std::nullopt, 1, 4096);
-  config.num_attention_heads = fields.integer("num_attention_heads", std::nullopt, 1, 65536);
-  config.num_key_value_heads = fields.integer("num_key_value_heads", config.num_attention_heads, 1, 65536);
-  if (!fields.has("head_dim") && config.hidden_size % config.num_attention_heads != 0)
-    fail_input("{}: hidden_size {} is not divisible by num_attention_heads {} and head_dim is not given",
-               origin, config.hidden_size, config.num_attention_heads);
-  config.head_dim = fields.integer("head_dim", config.hidden_size / config.num_attention_heads, 2, 65536);
-  if (config.head_dim % 2 != 0)
-    fail_input("{}: head_dim {} is odd; rotary embedding needs pairs", origin, config.head_dim);
-  if (config.num_attention_heads % config.num_key_value_heads != 0)
-    fail_input("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", origin,
-               config.num_attention_heads, config.num_key_value_heads);
-  config.max_position_embeddings = fields.integer("max_position_embeddings", 2048, 1, int64_t{1} << 31);
-  config.rms_norm_eps = static_cast<float>(fields.number("rms_norm_eps", 1e-6, 0.0, 1.0));
-  config.tie_word_embeddings = fields.boolean("tie_word_embeddings", false);
-  config.initializer_range = fields.number("initializer_range", 0.02, 0.0, 10.0);
-  std::string activation = fields.string("hidden_act", "silu");
-  if (activation != "silu" && activation != "swish")
-    fail_input("{}: hidden_act is \"{}\", expected \"silu\"", origin, printable(activation));
-  config.rotary = read_rotary(json, fields, config);
+  if (config.model_type == "gpt2")
+    read_gpt2_sizes(fields, config);
+  else
+    read_sizes(json, fields, config);
   std::string dtype = fields.string("dtype", fields.string("torch_dtype", "float32"));
   std::optional<DType> parsed = parse_dtype(dtype);
   if (!parsed || !is_floating(*parsed) || *parsed == DType::kF64)

@@ -19,7 +19,7 @@ struct ModelConfig {
   int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;
   int64_t num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
   int64_t max_position_embeddings = 2048;
-  float rms_norm_eps = 1e-6f;
+  float rms_norm_eps = 1e-6f;  ///< of LayerNorm where the model has those
   bool tie_word_embeddings = false;
   RotarySpec rotary;
   DType dtype = DType::kF32;  ///< torch_dtype / dtype: what new weights are made in

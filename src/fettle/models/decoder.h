@@ -1,25 +1,22 @@
-// The pre-norm decoder that the Llama family shares: RMSNorm, grouped-query attention with rotary positions,
-// gated MLP.
+// A causal decoder: embeddings, layers of any kind, a last norm, a head; prompts and caches.
 #pragma once
 #include <memory>
+#include <string>
 #include <vector>
 
-#include "fettle/models/causal_lm.h"
+#include "fettle/models/decoder_block.h"
 
 namespace fettle {
 
-/// What tells one architecture of the family from another.
-struct DecoderOptions {
-  bool qkv_bias = false;
-  bool output_bias = false;  ///< bias of o_proj
-  bool mlp_bias = false;
-  bool qk_norm = false;               ///< RMSNorm over head_dim of q and k before rotary (Qwen3)
-  std::vector<int64_t> windows = {};  ///< for each layer: 0 = full attention, else the sliding window
+/// What a decoder is put together from.
+struct DecoderParts {
+  std::string embedding = "model.embed_tokens";
+  /// Learned positions [max_position_embeddings, hidden_size]; empty: rotary ones.
+  std::string position_embedding = {};
+  std::vector<std::unique_ptr<DecoderBlock>> blocks;
+  std::unique_ptr<Norm> norm;
 };
 
-std::unique_ptr<CausalLM> make_decoder(const ModelConfig& config, const DecoderOptions& options);
-
-/// Sliding windows of each layer from `layer_types`, else from use_sliding_window / max_window_layers (Qwen).
-std::vector<int64_t> qwen_windows(const ModelConfig& config);
+std::unique_ptr<CausalLM> make_decoder(const ModelConfig& config, DecoderParts parts);
 
 }  // namespace fettle

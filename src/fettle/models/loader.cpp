@@ -141,6 +141,9 @@ std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& 
   std::set<const Parameter*> linears;
   for (const Linear* linear : model->linears())
     if (linear != &model->head() && !linear->conv1d) linears.insert(linear->weight.get());
+  if (options.quantize && linears.empty())
+    fail_usage("quantization_bit: {} stores its weights transposed, which has no quantised form here",
+               config.architecture);
   for (Parameter* parameter : model->parameters()) {
     const std::string& name = parameter->name;
     const uint64_t bytes = source.tensor(name).nbytes();

@@ -3,7 +3,7 @@
 
 #include "fettle/base/error.h"
 #include "fettle/models/architectures.h"
-#include "fettle/models/decoder.h"
+#include "fettle/models/gated_decoder.h"
 
 namespace fettle {
 
@@ -28,7 +28,7 @@ std::vector<int64_t> qwen_windows(const ModelConfig& config) {
 }
 
 std::unique_ptr<CausalLM> build_qwen2(const ModelConfig& config) {
-  return make_decoder(config, {.qkv_bias = true, .windows = qwen_windows(config)});
+  return make_gated_decoder(config, {.qkv_bias = true, .windows = qwen_windows(config)});
 }
 
 }  // namespace fettle

@@ -7,11 +7,12 @@
 namespace fettle {
 namespace {
 
-constexpr std::array<Architecture, 4> kArchitectures = {{
+constexpr std::array<Architecture, 5> kArchitectures = {{
     {"LlamaForCausalLM", build_llama},
     {"Qwen2ForCausalLM", build_qwen2},
     {"Qwen3ForCausalLM", build_qwen3},
     {"MistralForCausalLM", build_mistral},
+    {"GPT2LMHeadModel", build_gpt2},
 }};
 
 }  // namespace

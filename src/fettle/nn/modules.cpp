@@ -79,7 +79,22 @@ Var Embedding::forward(Context& context, std::shared_ptr<const std::vector<int32
   return rows;
 }
 
-RMSNorm::RMSNorm(std::string p, int64_t width, float e)
-    : path(std::move(p)), eps(e), weight(std::make_shared<Parameter>(path + ".weight", Shape{width})) {}
+Norm::Norm(std::string p, int64_t width, float e, bool l, bool with_bias)
+    : path(std::move(p)),
+      eps(e),
+      layer(l),
+      weight(std::make_shared<Parameter>(path + ".weight", Shape{width})) {
+  if (with_bias) bias = std::make_shared<Parameter>(path + ".bias", Shape{width});
+}
+
+Var Norm::forward(Context& context, const Var& x) {
+  return layer ? layer_norm(context, x, *weight, bias.get(), eps) : rms_norm(context, x, *weight, eps);
+}
+
+std::pair<Var, Var> Norm::add_forward(Context& context, const Var& x, const Var& delta) {
+  if (!layer) return add_rms_norm(context, x, delta, *weight, eps);
+  Var sum = add(context, x, delta);
+  return {sum, forward(context, sum)};
+}
 
 }  // namespace fettle

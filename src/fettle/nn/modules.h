@@ -89,13 +89,18 @@ class Embedding {
   std::vector<std::shared_ptr<EmbeddingMethod>> methods;
 };
 
-class RMSNorm {
+/// RMSNorm, or with `layer` a LayerNorm, whose bias may be there or not.
+class Norm {
  public:
-  RMSNorm(std::string path, int64_t width, float eps);
-  Var forward(Context& context, const Var& x) { return rms_norm(context, x, *weight, eps); }
+  Norm(std::string path, int64_t width, float eps, bool layer = false, bool with_bias = false);
+  Var forward(Context& context, const Var& x);
+  /// {x + delta, norm of it}.
+  std::pair<Var, Var> add_forward(Context& context, const Var& x, const Var& delta);
   std::string path;
   float eps;
+  bool layer;
   std::shared_ptr<Parameter> weight;
+  std::shared_ptr<Parameter> bias;  ///< may be null
 };
 
 /// Where the weights of a block are when it is computed: all resident on one node; sharding and offloading

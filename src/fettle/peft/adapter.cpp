@@ -120,10 +120,11 @@ void Adapter::replace_modules(const std::vector<std::string>& names) {
         found = true;
         replace(embedding->weight);
       }
-    for (RMSNorm* norm : model_.norms())
+    for (Norm* norm : model_.norms())
       if (named(norm->path, name)) {
         found = true;
         replace(norm->weight);
+        if (norm->bias) replace(norm->bias);
       }
     // PEFT lists heads of other tasks for every model; what is not there is passed over, as it does.
     if (!found && name != "classifier" && name != "score")

@@ -147,8 +147,10 @@ bool Adapter::adopt_base_weight(const std::string& key, const Tensor& value) {
       return true;
   for (Embedding* embedding : model_.embeddings())
     if (adopt(embedding->weight, embedding->path + ".weight")) return true;
-  for (RMSNorm* norm : model_.norms())
-    if (adopt(norm->weight, norm->path + ".weight")) return true;
+  for (Norm* norm : model_.norms())
+    if (adopt(norm->weight, norm->path + ".weight") ||
+        (norm->bias && adopt(norm->bias, norm->path + ".bias")))
+      return true;
   return false;
 }
 

@@ -161,7 +161,9 @@ class TrainableTokensAdapter final : public Adapter {
     return tensors;
   }
   Json saved_keys() const override {
-    return {{"token_indices", indices_}, {"target_modules", {"embed_tokens"}}, {"init_weights", true}};
+    return {{"token_indices", indices_},
+            {"target_modules", {input_embedding_name(model_)}},
+            {"init_weights", true}};
   }
 
  private:
@@ -231,8 +233,9 @@ std::vector<int64_t> read_token_indices(const AdapterConfig& config, const char*
   if (!config.is_set(key)) return {};
   Json list = config.sorted()[key];
   if (list.is_object()) {
-    if (list.size() != 1 || !std::string(list.begin().key()).ends_with("embed_tokens"))
-      fail_input("{}: {} names {}; rows can be trained of embed_tokens only", config.origin, key,
+    const std::string name = list.size() == 1 ? list.begin().key() : "";
+    if (!name.ends_with("embed_tokens") && !name.ends_with("wte"))
+      fail_input("{}: {} names {}; rows can be trained of the input embedding only", config.origin, key,
                  printable(list.dump(), 60));
     list = list.begin().value();
   }
@@ -245,6 +248,11 @@ std::vector<int64_t> read_token_indices(const AdapterConfig& config, const char*
     ids.push_back(item.get<int64_t>());
   }
   return ids;
+}
+
+std::string input_embedding_name(CausalLM& model) {
+  const std::string& path = model.embeddings().front()->path;
+  return path.substr(path.rfind('.') + 1);
 }
 
 std::unique_ptr<Adapter> make_trainable_tokens(CausalLM& model, AdapterConfig config) {

@@ -54,6 +54,8 @@ class TokenRows {
   std::shared_ptr<LinearMethod> on_head_;  ///< null without a tied head
 };
 
+/// "embed_tokens", or "wte" for GPT-2.
+std::string input_embedding_name(CausalLM& model);
 /// A list of token ids, or {"embed_tokens": list}; empty when the key is unset.
 std::vector<int64_t> read_token_indices(const AdapterConfig& config, const char* key);
 

@@ -10,7 +10,7 @@ class LnTuningAdapter final : public Adapter {
  public:
   LnTuningAdapter(CausalLM& model, AdapterConfig config) : Adapter(model, std::move(config)) {}
   std::string description() const override {
-    return fmt::format("LN tuning of {} norms", replacements_.size());
+    return fmt::format("LN tuning of {} parameters of norms", replacements_.size());
   }
 
  protected:
@@ -19,10 +19,11 @@ class LnTuningAdapter final : public Adapter {
     if (targets.modules.empty() && targets.pattern.empty())
       targets.modules = default_norm_targets(model_.config().model_type);
     std::vector<std::string> paths;
-    for (RMSNorm* norm : model_.norms()) {
+    for (Norm* norm : model_.norms()) {
       paths.push_back(norm->path);
-      if (targets_module(targets, norm->path, false))
-        replace(norm->weight, norm->path + ".ln_tuning_layers.weight");
+      if (!targets_module(targets, norm->path, false)) continue;
+      replace(norm->weight, norm->path + ".ln_tuning_layers.weight");
+      if (norm->bias) replace(norm->bias, norm->path + ".ln_tuning_layers.bias");
     }
     if (replacements_.empty())
       fail_usage(

@@ -136,7 +136,11 @@ class LoraAdapter final : public LinearAdapter {
                  {"use_dora", lora_.use_dora},
                  {"use_rslora", lora_.use_rslora}};
     if (lora_.lora_bias) json["lora_bias"] = true;
-    if (!lora_.trainable_tokens.empty()) json["trainable_token_indices"] = lora_.trainable_tokens;
+    if (!lora_.trainable_tokens.empty()) {
+      std::string name = input_embedding_name(model_);
+      json["trainable_token_indices"] =
+          name == "embed_tokens" ? Json(lora_.trainable_tokens) : Json{{name, lora_.trainable_tokens}};
+    }
     json.update(target_keys());
     return json;
   }

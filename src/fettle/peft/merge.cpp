@@ -31,8 +31,10 @@ class Merger {
     for (Embedding* embedding : model.embeddings())
       if (replaced(*embedding->weight) || !embedding->methods.empty())
         embeddings_[embedding->path + ".weight"] = embedding;
-    for (RMSNorm* norm : model.norms())
+    for (Norm* norm : model.norms()) {
       if (replaced(*norm->weight)) copies_[norm->path + ".weight"] = norm->weight.get();
+      if (norm->bias && replaced(*norm->bias)) copies_[norm->path + ".bias"] = norm->bias.get();
+    }
   }
 
   bool quantized() const { return !quantized_.empty(); }

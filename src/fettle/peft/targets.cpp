@@ -83,18 +83,21 @@ std::vector<std::string> default_targets(const std::string& model_type) {
   static const std::set<std::string> kQueryValue = {"llama", "mistral", "mixtral", "qwen2",
                                                     "qwen3", "gemma",   "gemma2",  "gemma3_text"};
   if (kQueryValue.contains(model_type)) return {"q_proj", "v_proj"};
+  if (model_type == "gpt2") return {"c_attn"};
   return {};
 }
 
 Ia3Targets default_ia3_targets(const std::string& model_type) {
   static const std::set<std::string> kLlamaLike = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"};
   if (kLlamaLike.contains(model_type)) return {{"k_proj", "v_proj", "down_proj"}, {"down_proj"}};
+  if (model_type == "gpt2") return {{"c_attn", "mlp.c_proj"}, {"mlp.c_proj"}};
   return {};
 }
 
 std::vector<std::string> default_norm_targets(const std::string& model_type) {
   static const std::set<std::string> kLlamaLike = {"llama", "mistral", "qwen2", "qwen3"};
   if (kLlamaLike.contains(model_type)) return {"input_layernorm", "post_attention_layernorm", "norm"};
+  if (model_type == "gpt2") return {"ln_1", "ln_2", "ln_f"};
   return {};
 }
 

@@ -48,7 +48,9 @@ ModelInput model_input(const CausalLM& model, const PackedBatch& batch) {
 double total_flos(const CausalLM& model, int64_t tokens) {
   int64_t parameters = 0;
   for (const Parameter* parameter : const_cast<CausalLM&>(model).parameters())
-    if (parameter->name.find("embed_tokens") == std::string::npos) parameters += parameter->numel();
+    if (!parameter->name.ends_with("embed_tokens.weight") && !parameter->name.ends_with(".wte.weight") &&
+        !parameter->name.ends_with(".wpe.weight"))
+      parameters += parameter->numel();
   return 6.0 * static_cast<double>(tokens) * static_cast<double>(parameters);
 }
 

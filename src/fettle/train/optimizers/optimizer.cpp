@@ -15,6 +15,10 @@ bool decays(const std::string& name) {
   if (lower.find("bias") != lower.npos || lower.find("layernorm") != lower.npos ||
       lower.find("rmsnorm") != lower.npos)
     return false;
+  // LayerNorm modules that are not called so: GPT-2's.
+  if (lower.find(".ln_1.") != lower.npos || lower.find(".ln_2.") != lower.npos ||
+      lower.find(".ln_f.") != lower.npos)
+    return false;
   // (?:^|\.)norm(?:$|\.) and _norm(?:$|\.)
   for (size_t at = lower.find("norm"); at != lower.npos; at = lower.find("norm", at + 1)) {
     bool starts = at == 0 || lower[at - 1] == '.' || lower[at - 1] == '_';
