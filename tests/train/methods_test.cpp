@@ -46,8 +46,9 @@ class Methods : public ::testing::TestWithParam<Method> {
     return test::run_fettle(words, environment);
   }
   std::string weights(const std::string& name) const {
-    fs::path adapter = folder_ / name / "adapter_model.safetensors";
-    return test::read_text(fs::exists(adapter) ? adapter : folder_ / name / "model.safetensors");
+    for (const char* file : {"adapter_model.safetensors", "adapter.safetensors"})
+      if (fs::exists(folder_ / name / file)) return test::read_text(folder_ / name / file);
+    return test::read_text(folder_ / name / "model.safetensors");
   }
 
   fs::path base_ = test::source_dir() / "examples/quickstart";
@@ -165,6 +166,13 @@ INSTANTIATE_TEST_SUITE_P(
             "prefix_projection",
             {"finetuning_type=prefix_tuning", "prefix_projection=true", "num_virtual_tokens=4", "bf16=true"},
             false},
+        Method{"houlsby",
+               {"finetuning_type=bottleneck", "bottleneck_type=houlsby", "bottleneck_dropout=0.1"},
+               false},
+        Method{"parallel_adapterdrop",
+               {"finetuning_type=adapter", "bottleneck_type=parallel", "adapterdrop_layers=1",
+                "learning_rate=0.003"},
+               false},
         Method{"paged_adamw_8bit", {"optim=paged_adamw_8bit", "lora_rank=16"}},
         Method{"sgd", {"optim=sgd", "optim_args=momentum=0.9", "learning_rate=0.2", "lora_rank=4"}},
         Method{"lion", {"optim=lion", "learning_rate=0.003", "lora_rank=4"}},

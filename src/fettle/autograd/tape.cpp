@@ -66,12 +66,13 @@ std::vector<Var> checkpoint(Context& context, const std::vector<Var>& inputs, bo
     std::vector<Var> outputs = body(again, leaves);
     for (size_t i = 0; i < outputs.size(); ++i)
       if (outputs[i].slot && slots[i]->defined())
-        outputs[i].slot->accumulate(*again.backend, slots[i]->take(outputs[i].value.shape()));
+        // Two values may have been given one tensor (inputs of a sum), so it is nobody's own.
+        outputs[i].slot->accumulate(*again.backend, slots[i]->take(outputs[i].value.shape()), true);
     outputs.clear();
     inner.backward();
     for (size_t i = 0; i < inputs.size(); ++i)
       if (inputs[i].slot && leaves[i].slot->defined())
-        inputs[i].slot->accumulate(*again.backend, leaves[i].slot->take(inputs[i].value.shape()));
+        inputs[i].slot->accumulate(*again.backend, leaves[i].slot->take(inputs[i].value.shape()), true);
   });
   return outputs;
 }

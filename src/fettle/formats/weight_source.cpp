@@ -149,13 +149,16 @@ void WeightSource::add_missing_prefix() {
 WeightSource WeightSource::open_adapter(const fs::path& folder) {
   WeightSource source;
   source.folder_ = folder;
-  for (const char* name : {"adapter_model.safetensors", "adapter_model.bin"})
+  for (const char* name :
+       {"adapter_model.safetensors", "adapter_model.bin", "adapter.safetensors", "pytorch_adapter.bin"})
     if (is_there(folder / name)) {
       source.add_file(folder / name);
       return source;
     }
-  fail_input("{}: no adapter weights: expected adapter_model.safetensors or adapter_model.bin",
-             folder.string());
+  fail_input(
+      "{}: no adapter weights: expected adapter_model.safetensors or adapter_model.bin (PEFT), "
+      "adapter.safetensors or pytorch_adapter.bin (AdapterHub)",
+      folder.string());
 }
 
 const WeightSource::Place* WeightSource::find(const std::string& name) const {

@@ -10,8 +10,8 @@
 namespace fettle {
 
 /// Opens, in Hugging Face's order, model.safetensors, model.safetensors.index.json, pytorch_model.bin,
-/// pytorch_model.bin.index.json; or, for adapters, adapter_model.safetensors, adapter_model.bin. Shards are
-/// opened once; an index cannot lead out of the folder.
+/// pytorch_model.bin.index.json; or, for adapters, adapter_model.safetensors, adapter_model.bin and
+/// AdapterHub's names. Shards are opened once; an index cannot lead out of the folder.
 class WeightSource {
  public:
   static WeightSource open_model(const std::filesystem::path& folder);

@@ -10,6 +10,7 @@
 #include "fettle/models/kv_cache.h"
 #include "fettle/nn/modules.h"
 #include "fettle/nn/prompt.h"
+#include "fettle/nn/sublayer.h"
 
 namespace fettle {
 
@@ -49,6 +50,8 @@ class CausalLM {
   virtual std::vector<Linear*> linears() = 0;
   virtual std::vector<Embedding*> embeddings() = 0;
   virtual std::vector<Norm*> norms() = 0;
+  /// The places between the layers, one entry a layer.
+  virtual std::vector<Sublayers*> sublayers() = 0;
   /// The output head (also part of linears()).
   virtual Linear& head() = 0;
   /// Every base weight once (a tied head is not repeated), in HF's state-dict order.

@@ -93,6 +93,11 @@ class Decoder final : public CausalLM {
     all.push_back(norm_.get());
     return all;
   }
+  std::vector<Sublayers*> sublayers() override {
+    std::vector<Sublayers*> all;
+    for (auto& layer : layers_) all.push_back(&layer->sublayers);
+    return all;
+  }
   Linear& head() override { return lm_head_; }
 
   std::vector<Parameter*> parameters() override {

@@ -34,6 +34,10 @@ bool DecoderBlock::trainable() {
     if (linear->trainable()) return true;
   for (Norm* norm : norms())
     if (norm->weight->trainable || (norm->bias && norm->bias->trainable)) return true;
+  for (const auto* methods : {&sublayers.after_attention, &sublayers.after_mlp})
+    for (const auto& method : *methods)
+      for (const Parameter* parameter : method->parameters())
+        if (parameter->trainable) return true;
   return false;
 }
 

@@ -26,6 +26,7 @@ class DecoderBlock {
   virtual std::vector<Linear*> linears() = 0;
   virtual std::vector<Norm*> norms() = 0;
   bool trainable();
+  Sublayers sublayers;
 
  protected:
   /// The residual stream and its norm at the beginning of a layer.

@@ -23,6 +23,7 @@ class GatedBlock final : public DecoderBlock {
         gate_proj_(path_ + "mlp.gate_proj", c.hidden_size, c.intermediate_size, o.mlp_bias),
         up_proj_(path_ + "mlp.up_proj", c.hidden_size, c.intermediate_size, o.mlp_bias),
         down_proj_(path_ + "mlp.down_proj", c.intermediate_size, c.hidden_size, o.mlp_bias) {
+    sublayers.path = fmt::format("model.layers.{}", index);
     if (!o.qk_norm) return;
     q_norm_ = std::make_unique<Norm>(path_ + "self_attn.q_norm", dim_, c.rms_norm_eps);
     k_norm_ = std::make_unique<Norm>(path_ + "self_attn.k_norm", dim_, c.rms_norm_eps);
@@ -31,9 +32,10 @@ class GatedBlock final : public DecoderBlock {
   std::vector<Var> forward(Context& c, const std::vector<Var>& in, const BlockInput& input) override {
     auto [residual, normed] = enter(c, in, input_layernorm_);
     Var attended = o_proj_.forward(c, self_attention(c, normed, input));
+    attended = apply_sublayer(c, sublayers.after_attention, attended, residual);
     auto [sum, mlp_in] = post_attention_layernorm_.add_forward(c, residual, attended);
     Var gated = swiglu(c, gate_proj_.forward(c, mlp_in), up_proj_.forward(c, mlp_in));
-    return {sum, down_proj_.forward(c, gated)};
+    return {sum, apply_sublayer(c, sublayers.after_mlp, down_proj_.forward(c, gated), sum)};
   }
 
   std::vector<Linear*> linears() override {

@@ -31,7 +31,9 @@ class Gpt2Block final : public DecoderBlock {
         c_attn_(path_ + "attn.c_attn", c.hidden_size, 3 * c.hidden_size, true, true),
         attn_c_proj_(path_ + "attn.c_proj", c.hidden_size, c.hidden_size, true, true),
         c_fc_(path_ + "mlp.c_fc", c.hidden_size, c.intermediate_size, true, true),
-        mlp_c_proj_(path_ + "mlp.c_proj", c.intermediate_size, c.hidden_size, true, true) {}
+        mlp_c_proj_(path_ + "mlp.c_proj", c.intermediate_size, c.hidden_size, true, true) {
+    sublayers.path = fmt::format("transformer.h.{}", index);
+  }
 
   std::vector<Var> forward(Context& c, const std::vector<Var>& in, const BlockInput& input) override {
     auto [residual, normed] = enter(c, in, ln_1_);
@@ -41,8 +43,10 @@ class Gpt2Block final : public DecoderBlock {
       return reshape(select_columns(c, qkv, i * width, (i + 1) * width), {tokens, heads_, dim_});
     };
     Var attended = attn_c_proj_.forward(c, attend(c, part(0), part(1), part(2), input));
+    attended = apply_sublayer(c, sublayers.after_attention, attended, residual);
     auto [sum, mlp_in] = ln_2_.add_forward(c, residual, attended);
-    return {sum, mlp_c_proj_.forward(c, activate(c, activation_, c_fc_.forward(c, mlp_in)))};
+    Var out = mlp_c_proj_.forward(c, activate(c, activation_, c_fc_.forward(c, mlp_in)));
+    return {sum, apply_sublayer(c, sublayers.after_mlp, out, sum)};
   }
 
   std::vector<Linear*> linears() override { return {&c_attn_, &attn_c_proj_, &c_fc_, &mlp_c_proj_}; }

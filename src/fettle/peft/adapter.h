@@ -53,7 +53,7 @@ class Adapter {
   /// Why this adapter cannot become part of the base weights; empty when it can.
   virtual std::string why_not_mergeable() const { return {}; }
   /// Writes adapter_config.json, adapter_model.safetensors and README.md into an existing folder.
-  void save(const std::filesystem::path& folder) const;
+  virtual void save(const std::filesystem::path& folder) const;
 
   /// Trainer's seats. begin_training: before the first step, with the number of steps of the run.
   virtual void begin_training(int64_t total_steps) {}

@@ -55,6 +55,18 @@ void read_entries(const AdapterConfig& config, const char* key, double low, doub
   }
 }
 
+// The file of AdapterHub's library (adapters) in the shape of PEFT's; known are its bottlenecks.
+OrderedJson from_adapter_hub(const OrderedJson& file, const std::string& origin) {
+  if (!file["config"].is_object() || file["config"].contains("architecture"))
+    fail_input("{}: an AdapterHub adapter of architecture {}; known are its bottleneck adapters", origin,
+               file["config"].is_object() ? printable(file["config"]["architecture"].dump(), 40) : "(none)");
+  OrderedJson keys = file["config"];
+  keys["peft_type"] = "BOTTLENECK";
+  keys["base_model_name_or_path"] = file.value("model_name", "");
+  keys["adapter_name"] = file.value("name", "default");
+  return keys;
+}
+
 }  // namespace
 
 void read_pattern(const AdapterConfig& config, const char* key,
@@ -83,6 +95,7 @@ bool AdapterConfig::is_set(const char* key) const {
 AdapterConfig AdapterConfig::parse(OrderedJson keys, std::string origin) {
   AdapterConfig config;
   if (!keys.is_object()) fail_input("{}: expected a JSON object", origin);
+  if (!keys.contains("peft_type") && keys.contains("config")) keys = from_adapter_hub(keys, origin);
   config.sorted_ = Json::parse(keys.dump());
   config.keys = std::move(keys);
   config.origin = origin;

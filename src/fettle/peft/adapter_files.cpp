@@ -66,6 +66,10 @@ std::string plain_key(std::string key) {
       ++i;  // and the adapter's name
       continue;
     }
+    if (parts[i] == "adapters" && i > 0 && parts[i - 1].ends_with("_adapters") && i + 2 < parts.size()) {
+      ++i;  // AdapterHub's, and the adapter's name
+      continue;
+    }
     kept.push_back(parts[i]);
     if (method_components().contains(parts[i]) && i + 1 < parts.size() && parts[i + 1] != "weight" &&
         parts[i + 1] != "bias")

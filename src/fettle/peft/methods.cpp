@@ -20,6 +20,7 @@ constexpr AdapterKind kKinds[] = {
     {"PROMPT_TUNING", make_prompt_tuning},
     {"P_TUNING", make_p_tuning},
     {"PREFIX_TUNING", make_prefix_tuning},
+    {"BOTTLENECK", make_bottleneck},
 };
 
 }  // namespace

@@ -117,6 +117,24 @@ void add_boft(const Config& c, OrderedJson& keys) {
   keys["boft_block_size"] = count > 0 && !c.is_set("boft_block_size") ? 0 : c.get<int64_t>("boft_block_size");
 }
 
+void add_bottleneck(const Config& c, OrderedJson& keys) {
+  const std::string type = c.get<std::string>("bottleneck_type");
+  const bool houlsby = type == "double_seq_bn", parallel = type == "par_bn";
+  keys["mh_adapter"] = houlsby;
+  keys["output_adapter"] = true;
+  keys["is_parallel"] = parallel;
+  keys["original_ln_before"] = type == "seq_bn";
+  keys["reduction_factor"] =
+      c.is_set("reduction_factor") || !parallel ? c.get<double>("reduction_factor") : 2.0;
+  keys["non_linearity"] =
+      c.get<std::optional<std::string>>("non_linearity").value_or(houlsby ? "swish" : "relu");
+  keys["scaling"] = c.get<std::optional<double>>("bottleneck_scaling").value_or(parallel ? 4.0 : 1.0);
+  keys["dropout"] = c.get<double>("bottleneck_dropout");
+  keys["init_weights"] = c.get<std::string>("bottleneck_init");
+  keys["leave_out"] = integers(c, "leave_out");
+  keys["adapterdrop_layers"] = c.get<int64_t>("adapterdrop_layers");
+}
+
 void add_prompt(const Config& c, const std::string& method, const Tokenizer* tokenizer, OrderedJson& keys) {
   keys["num_virtual_tokens"] = c.get<int64_t>("num_virtual_tokens");
   if (std::optional<int64_t> hidden = c.get<std::optional<int64_t>>("encoder_hidden_size"))
@@ -155,7 +173,8 @@ const char* peft_type(const std::string& method) {
                                                             {"trainable_tokens", "TRAINABLE_TOKENS"},
                                                             {"prompt_tuning", "PROMPT_TUNING"},
                                                             {"p_tuning", "P_TUNING"},
-                                                            {"prefix_tuning", "PREFIX_TUNING"}};
+                                                            {"prefix_tuning", "PREFIX_TUNING"},
+                                                            {"bottleneck", "BOTTLENECK"}};
   return kTypes.at(method);
 }
 
@@ -168,6 +187,8 @@ AdapterConfig adapter_options(const Config& c, CausalLM& model, const Tokenizer*
   const bool prompt = keys["peft_type"].get<std::string>().ends_with("_TUNING") && method != "ln_tuning";
   if (prompt) {
     add_prompt(c, method, tokenizer, keys);
+  } else if (method == "bottleneck") {
+    add_bottleneck(c, keys);
   } else if (method == "trainable_tokens") {
     keys["token_indices"] = integers(c, "trainable_token_indices");
   } else {
@@ -186,6 +207,8 @@ AdapterConfig adapter_options(const Config& c, CausalLM& model, const Tokenizer*
   if (method == "oft") add_oft(c, keys);
   if (method == "boft") add_boft(c, keys);
   Names full = c.get<Names>("additional_target");
+  if (!full.empty() && method == "bottleneck")
+    fail_usage("additional_target: AdapterHub's files have no place for modules trained in full");
   if (!full.empty()) keys["modules_to_save"] = full;
   AdapterConfig config = AdapterConfig::parse(std::move(keys), "options");
   config.targets.require_all = true;

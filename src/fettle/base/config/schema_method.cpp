@@ -21,7 +21,9 @@ Options method_options() {
        .help = "lora: small matrices beside the linears; full: every weight; freeze: some layers; the others "
                "are PEFT's methods (docs/methods)",
        .choices = {"lora", "full", "freeze", "adalora", "loha", "lokr", "ia3", "vera", "oft", "boft",
-                   "ln_tuning", "bitfit", "trainable_tokens", "prompt_tuning", "p_tuning", "prefix_tuning"},
+                   "ln_tuning", "bitfit", "trainable_tokens", "prompt_tuning", "p_tuning", "prefix_tuning",
+                   "bottleneck"},
+       .spellings = {{"adapter", "bottleneck"}},
        .common = true},
       {.name = "freeze_trainable_layers",
        .type = kInt,

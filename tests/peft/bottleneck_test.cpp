@@ -1,0 +1,152 @@
+// Bottleneck adapters against AdapterHub's library: forward, gradients, files. Fixtures:
+// tools/golden/make_bottlenecks.py.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "fettle/base/error.h"
+#include "fettle/formats/safetensors.h"
+#include "fettle/models/loader.h"
+#include "fettle/peft/adapter.h"
+#include "support.h"
+
+namespace fettle {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> cases() {
+  std::vector<std::string> all;
+  for (const auto& folder : fs::directory_iterator(test::golden_dir() / "bottlenecks"))
+    all.push_back(folder.path().filename().string());
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+Tensor logits(CausalLM& model, const std::vector<int32_t>& ids) {
+  Context context{.backend = &cpu_backend(), .compute = DType::kF32};
+  return model.logits(context, model.hidden_states(context, make_input({ids}))).value;
+}
+
+void expect_near(const Tensor& got, const Tensor& want, double tolerance, const std::string& what) {
+  ASSERT_EQ(got.numel(), want.numel()) << what;
+  double largest = 1e-4, most = 0;
+  for (int64_t i = 0; i < want.numel(); ++i) {
+    largest = std::max(largest, static_cast<double>(std::abs(want.data<float>()[i])));
+    most = std::max(most, static_cast<double>(std::abs(got.data<float>()[i] - want.data<float>()[i])));
+  }
+  EXPECT_LE(most, tolerance * largest) << what;
+}
+
+class GoldenBottleneck : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    folder_ = test::golden_dir() / "bottlenecks" / GetParam();
+    fs::path base = test::golden_dir() / "models" / GetParam().substr(0, GetParam().find('-'));
+    std::vector<std::string> notes;
+    model_ = load_model(base, {.compute = DType::kF32, .progress = {}}, notes);
+    const Json golden = read_json(base / "golden.json");
+    for (const Json& row : golden["rows"]) {
+      rows_.push_back(row["input_ids"]);
+      std::vector<int32_t> own = row["labels"];
+      for (size_t t = 0; t < own.size(); ++t) {
+        labels_.push_back(t + 1 < own.size() ? own[t + 1] : -100);
+        count_ += labels_.back() >= 0;
+      }
+    }
+  }
+  fs::path folder_;
+  std::unique_ptr<CausalLM> model_;
+  std::vector<std::vector<int32_t>> rows_;
+  std::vector<int32_t> labels_;
+  int64_t count_ = 0;
+};
+
+TEST_P(GoldenBottleneck, ForwardLossAndGradientsAreAdapterHubs) {
+  SafetensorsFile reference(folder_ / "golden.safetensors");
+  Json golden = read_json(folder_ / "golden.json");
+  Tensor plain = logits(*model_, rows_[0]);
+  {
+    auto adapter = Adapter::load(*model_, folder_);
+    EXPECT_EQ(adapter->parameter_count(), golden["parameters"].get<int64_t>());
+    expect_near(logits(*model_, rows_[0]), reference.tensor("logits.0"), 1e-4, "logits");
+    adapter->set_trainable(true);
+    for (bool checkpointing : {false, true}) {
+      for (Parameter* parameter : adapter->parameters()) parameter->gradient = Tensor();
+      Tape tape;
+      Context context{.backend = &cpu_backend(), .tape = &tape, .compute = DType::kF32, .training = true};
+      ModelInput input = make_input(rows_);
+      input.gradient_checkpointing = checkpointing;
+      Var hidden = model_->hidden_states(context, input);
+      auto head = [&](Context& c, const Var& h) { return model_->logits(c, h); };
+      double loss = linear_cross_entropy(context, hidden, head, model_->config().vocab_size, labels_,
+                                         1.0f / static_cast<float>(count_), false) /
+                    static_cast<double>(count_);
+      EXPECT_NEAR(loss, golden["loss"].get<double>(), 2e-5);
+      tape.backward();
+      for (Parameter* parameter : adapter->parameters()) {
+        std::string key = parameter->name;
+        key.insert(key.find("_adapters.") + 10, "adapters.field.");
+        expect_near(parameter->gradient_buffer(), reference.tensor("grad." + key), 5e-4, key);
+      }
+    }
+    adapter->set_active(false);
+    EXPECT_EQ(std::memcmp(logits(*model_, rows_[0]).raw(), plain.raw(), plain.nbytes()), 0);
+  }
+  EXPECT_EQ(std::memcmp(logits(*model_, rows_[0]).raw(), plain.raw(), plain.nbytes()), 0);
+}
+
+TEST_P(GoldenBottleneck, SavedFilesAreAdapterHubs) {
+  test::TempDir dir;
+  auto adapter = Adapter::load(*model_, folder_);
+  Tensor want = logits(*model_, rows_[0]);
+  adapter->save(dir.path());
+  Json mine = read_json(dir / "adapter_config.json"), theirs = read_json(folder_ / "adapter_config.json");
+  EXPECT_EQ(mine.dump(2), theirs.dump(2));
+  if (fs::exists(folder_ / "adapter.safetensors")) {
+    SafetensorsFile a(dir / "adapter.safetensors"), b(folder_ / "adapter.safetensors");
+    for (const auto& [key, info] : b.tensors()) {
+      ASSERT_TRUE(a.tensors().contains(key)) << key;
+      EXPECT_EQ(std::memcmp(a.tensor(key).raw(), b.tensor(key).raw(), b.tensor(key).nbytes()), 0) << key;
+    }
+    EXPECT_EQ(a.tensors().size(), b.tensors().size());
+  }
+  adapter.reset();
+  auto again = Adapter::load(*model_, dir.path());
+  EXPECT_EQ(std::memcmp(logits(*model_, rows_[0]).raw(), want.raw(), want.nbytes()), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenBottleneck, ::testing::ValuesIn(cases()), [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+TEST(Bottleneck, StartsAsTheIdentityStacksAndNamesWhatItCannot) {
+  fs::path base = test::golden_dir() / "models/llama";
+  std::vector<std::string> notes;
+  auto model = load_model(base, {.compute = DType::kF32, .progress = {}}, notes);
+  std::vector<int32_t> row = {3, 9, 27, 81, 4};
+  Tensor plain = logits(*model, row);
+  auto config = [](const char* more) {
+    return AdapterConfig::parse(
+        OrderedJson::parse(
+            std::string(R"({"peft_type": "BOTTLENECK", "init_weights": "mam_adapter", "mh_adapter": true)") +
+            more + "}"),
+        "test");
+  };
+  auto fresh = Adapter::create(*model, config(""), 1);
+  expect_near(logits(*model, row), plain, 1e-6, "identity");
+  fs::path stored = test::golden_dir() / "bottlenecks/llama-houlsby";
+  auto stacked = Adapter::load(*model, stored);
+  Tensor both = logits(*model, row);
+  fresh.reset();
+  expect_near(logits(*model, row), both, 1e-6, "a stack on the identity");
+  for (const char* more : {", \"ln_before\": true", ", \"use_gating\": true", ", \"phm_layer\": true",
+                           ", \"non_linearity\": \"leakyrelu\"", ", \"leave_out\": [0, 1]"})
+    EXPECT_THROW(Adapter::create(*model, config(more), 1), Error) << more;
+}
+
+}  // namespace
+}  // namespace fettle
