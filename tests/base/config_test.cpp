@@ -297,7 +297,7 @@ TEST(Config, RefusedOptionsTakeTheirDefaultOnly) {
       {"quantization_bit: 3",
        "quantization_bit: 3 is refused, 4 and 8 bits in the layouts of bitsandbytes are known"},
       {"streaming: true", "is refused: not available yet"},
-      {"eval_on_start: true", "is refused: not available yet: evaluation"},
+      {"compute_accuracy: true", "is refused: not available yet: evaluation"},
       {"report_to: [wandb]", "is refused"},
       {"num_beams: 4", "beam search"},
       {"deepspeed: ds.json", "one process"},

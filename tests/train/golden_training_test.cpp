@@ -35,7 +35,7 @@ class GoldenTraining : public ::testing::TestWithParam<const char*> {
     if (golden["finetuning_type"] == "lora")
       words.push_back("adapter_name_or_path=" + (folder() / "initial_adapter").string());
     if (!extra.empty()) words.push_back(extra);
-    run_finetuning(load_config(parse_config_arguments(words), nullptr), false);
+    run_finetuning(load_config(parse_config_arguments(words), nullptr), RunMode::kTrain);
   }
 };
 
@@ -103,7 +103,7 @@ TEST(FineTuning, RefusesWhatCannotWorkBeforeWritingAnything) {
                                     "output_dir=" + (dir / "out").string()};
     all.insert(all.end(), words.begin(), words.end());
     try {
-      run_finetuning(load_config(parse_config_arguments(all), nullptr), false);
+      run_finetuning(load_config(parse_config_arguments(all), nullptr), RunMode::kTrain);
     } catch (const Error& error) {
       return static_cast<int>(error.code());
     }

@@ -166,6 +166,7 @@ INSTANTIATE_TEST_SUITE_P(
             "prefix_projection",
             {"finetuning_type=prefix_tuning", "prefix_projection=true", "num_virtual_tokens=4", "bf16=true"},
             false},
+        Method{"neftune", {"neftune_noise_alpha=5", "lora_rank=4", "bf16=true"}},
         Method{"houlsby",
                {"finetuning_type=bottleneck", "bottleneck_type=houlsby", "bottleneck_dropout=0.1"},
                false},

@@ -23,6 +23,7 @@ import warnings
 
 import golden_io as io
 import make_models
+import parity_methods
 import torch
 import transformers
 import yaml
@@ -308,7 +309,7 @@ def fettle_version(binary):
     return " · ".join(line.strip() for line in done.stdout.splitlines() if line.strip()) or binary
 
 
-def write_report(path, table, binary):
+def write_report(path, table, binary, method_rows):
     versions = {**io.versions(), "Python": platform.python_version()}
     lines = [
         "# Same numbers as the Python stack",
@@ -331,6 +332,7 @@ def write_report(path, table, binary):
     for check, model, unit, shown, tolerance, ok in table.rows:
         limit = f"{tolerance:.1e}" if tolerance == tolerance else "–"
         lines.append(f"| {check} | {model} | {shown} | {limit} | {unit} | {'ok' if ok else '**fails**'} |")
+    lines += parity_methods.report(method_rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -379,8 +381,12 @@ def main():
         with tempfile.TemporaryDirectory(prefix="fettle-parity-") as scratch:
             run(table, binary, pathlib.Path(scratch))
     if not args.only:
-        write_report(args.out, table, binary)
+        with tempfile.TemporaryDirectory(prefix="fettle-parity-") as scratch:
+            method_rows = parity_methods.Methods(binary, scratch).run()
+        write_report(args.out, table, binary, method_rows)
         print(f"{args.out}: {len(table.rows) - table.failed()} of {len(table.rows)} checks hold")
+        if not all(map(parity_methods.holds, method_rows)):
+            sys.exit(1)
     sys.exit(1 if table.failed() else 0)
 
 

@@ -12,6 +12,7 @@ void add_doctor(CLI::App& root);
 void add_version(CLI::App& root);
 void add_completion(CLI::App& root);
 void add_train(CLI::App& root);
+void add_runs(CLI::App& root);
 void add_export(CLI::App& root);
 void add_adapter(CLI::App& root);
 void add_quantize(CLI::App& root);

@@ -13,7 +13,16 @@ void add_train(CLI::App& root) {
   accept_config(command, {OptionGroup::kModel, OptionGroup::kData, OptionGroup::kMethod,
                           OptionGroup::kTraining, OptionGroup::kOptimizer, OptionGroup::kPrecision,
                           OptionGroup::kLogging, OptionGroup::kSaving, OptionGroup::kSystem});
-  command.callback([dry_run, &command] { run_finetuning(read_config(command), *dry_run); });
+  command.callback([dry_run, &command] {
+    run_finetuning(read_config(command), *dry_run ? RunMode::kDryRun : RunMode::kTrain);
+  });
+
+  CLI::App& estimate =
+      add_command(root, "estimate", "Say what memory and disk a run would take, and what would change it",
+                  "Train and export");
+  accept_config(estimate, {OptionGroup::kModel, OptionGroup::kData, OptionGroup::kMethod,
+                           OptionGroup::kTraining, OptionGroup::kOptimizer, OptionGroup::kPrecision});
+  estimate.callback([&estimate] { run_finetuning(read_config(estimate), RunMode::kEstimate); });
 }
 
 }  // namespace fettle::app

@@ -91,6 +91,7 @@ struct Context {
   bool training = false;        ///< dropout is active
   uint64_t seed = 0;            ///< of dropout
   uint64_t step = 0;            ///< micro-batch number since the start of the run: part of the dropout key
+  float neftune_alpha = 0;      ///< noise on the embeddings while training (Jain et al., arXiv 2310.05914)
   std::span<const AdapterRoute>
       routes;  ///< rows of this batch that use adapters of their own; empty: all alike
 

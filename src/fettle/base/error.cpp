@@ -1,29 +1,41 @@
 #include "fettle/base/error.h"
 
+#include "fettle/base/utf8.h"
+
 #include <algorithm>
 
 namespace fettle {
 
+namespace {
+
+// What changes a terminal or the order in which a line is read: controls, and marks of direction.
+bool is_shown_as_escape(char32_t c) {
+  return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x061C || c == 0x200E || c == 0x200F ||
+         (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF;
+}
+
+}  // namespace
+
 std::string printable(std::string_view text, size_t limit) {
   std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (out.size() >= limit) {
-      // Never end on half a character.
-      while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xC0) == 0x80) out.pop_back();
-      if (!out.empty() && static_cast<unsigned char>(out.back()) >= 0xC0) out.pop_back();
-      return out + "…";
-    }
-    unsigned char c = text[i];
-    if (c == '\n')
+  for (size_t i = 0; i < text.size();) {
+    if (out.size() >= limit) return out + "…";
+    const size_t begin = i;
+    bool valid = true;
+    char32_t c = next_code_point(text, i, &valid);
+    if (!valid)
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[begin]));
+    else if (c == '\n')
       out += "\\n";
     else if (c == '\t')
       out += "\\t";
     else if (c == '\r')
       out += "\\r";
-    else if (c < 0x20 || c == 0x7F)
-      out += fmt::format("\\x{:02x}", c);
+    else if (is_shown_as_escape(c))
+      out += c < 0x100 ? fmt::format("\\x{:02x}", static_cast<uint32_t>(c))
+                       : fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
     else
-      out += static_cast<char>(c);
+      out += text.substr(begin, i - begin);
   }
   return out;
 }

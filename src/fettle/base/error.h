@@ -54,8 +54,8 @@ template <typename... Args>
               fmt::format(__VA_ARGS__));                                                             \
   } while (false)
 
-/// `text` shortened to `limit` bytes and with control characters escaped, for use in messages about outside
-/// data.
+/// `text` shortened to `limit` bytes, with control characters, marks of direction and bytes that are no UTF-8
+/// escaped, for use in messages about outside data.
 std::string printable(std::string_view text, size_t limit = 120);
 
 /// The candidate nearest to `word` by edit distance, or "" when none is near (for "did you mean").

@@ -1,6 +1,7 @@
 #include "fettle/base/json.h"
 
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
@@ -21,7 +22,7 @@ std::string line_and_column(std::string_view text, size_t byte) {
 
 template <typename J>
 J parse(std::string_view text, const std::string& origin, const JsonLimits& limits) {
-  std::vector<std::vector<std::string>> keys;  // only filled when duplicates are refused
+  std::vector<std::unordered_set<std::string>> keys;  // only filled when duplicates are refused
   auto watch = [&](int depth, typename J::parse_event_t event, J& value) {
     if (depth > limits.max_depth)
       fail_input("{}: JSON nested deeper than {} levels; flatten the file", origin, limits.max_depth);
@@ -31,9 +32,7 @@ J parse(std::string_view text, const std::string& origin, const JsonLimits& limi
     if (event == Event::object_end) keys.pop_back();
     if (event == Event::key) {
       const std::string& key = value.template get_ref<const std::string&>();
-      for (const std::string& seen : keys.back())
-        if (seen == key) fail_input("{}: duplicate key \"{}\"", origin, printable(key));
-      keys.back().push_back(key);
+      if (!keys.back().insert(key).second) fail_input("{}: duplicate key \"{}\"", origin, printable(key));
     }
     return true;
   };

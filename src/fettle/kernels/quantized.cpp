@@ -4,8 +4,12 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "fettle/base/error.h"
+#include "fettle/base/system.h"
 #include "fettle/base/threads.h"
 
 namespace fettle {
@@ -34,19 +38,46 @@ constexpr std::array<float, 16> kFP4 = {
 constexpr int64_t kNestedBlock = 256;
 constexpr float kSmallestScale = 1e-38f;
 
-uint8_t nf4_index(float x) {
-  uint8_t index = 0;
-  for (size_t i = 0; i + 1 < kNF4.size(); ++i) index += x > (kNF4[i] + kNF4[i + 1]) / 2;
-  return index;
+// Bounds between the values of a code in rising order: an element belongs behind every bound that it exceeds,
+// so a tie goes to the lower value. `order` turns that place into the code.
+struct Thresholds {
+  std::array<float, 15> bounds;
+  std::array<uint8_t, 16> order;
+};
+
+Thresholds thresholds_of(QuantKind kind) {
+  // As bitsandbytes' CPU kernels: FP4's codes in the order of their values, two of which are zero. Its CUDA
+  // kernel decides by the size alone, so that zeros have the sign of what they came from.
+  Thresholds t{.bounds = {}, .order = {11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3}};
+  if (kind == QuantKind::kNF4)
+    for (size_t i = 0; i < t.order.size(); ++i) t.order[i] = static_cast<uint8_t>(i);
+  const std::array<float, 16>& code = kind == QuantKind::kNF4 ? kNF4 : kFP4;
+  for (size_t i = 0; i < t.bounds.size(); ++i) t.bounds[i] = (code[t.order[i]] + code[t.order[i + 1]]) / 2;
+  return t;
 }
 
-// As bitsandbytes' CPU kernels: codes in the order of their values (two are zero), a tie goes to the lower
-// value. Its CUDA kernel decides by the size alone, so that zeros have the sign of what they came from.
-uint8_t fp4_index(float x) {
-  constexpr std::array<uint8_t, 16> kOrder = {11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3};
-  size_t place = 0;
-  for (size_t i = 0; i + 1 < kOrder.size(); ++i) place += x > (kFP4[kOrder[i]] + kFP4[kOrder[i + 1]]) / 2;
-  return kOrder[place];
+// Places of n values; one bound after the other, so that the loops are vectors.
+void find_places(const Thresholds& t, const float* values, int64_t n, int32_t* places) {
+  std::fill(places, places + n, 0);
+  for (float bound : t.bounds) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) places[i] += values[i] > bound ? 1 : 0;
+  }
+}
+
+// Over the largest, in [-1, 1]; bitsandbytes multiplies by the inverse in whole blocks and divides in a short
+// one.
+void scale_block(const float* values, int64_t n, float largest, bool whole, float* out) {
+  const float inverse = 1.0f / largest;
+  if (!whole) {
+    for (int64_t i = 0; i < n; ++i) out[i] = std::clamp(values[i] / largest, -1.0f, 1.0f);
+    return;
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float x = values[i] * inverse;
+    out[i] = x < -1.0f ? -1.0f : x > 1.0f ? 1.0f : x;
+  }
 }
 
 // fp32 as torch computes it: linspace(0.1, 1, n + 1), midpoints, times a power of ten in double.
@@ -168,6 +199,65 @@ void round_to(DType dtype, float* values, int64_t count) {
     for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(f16(values[i]));
 }
 
+// Pairs of elements of whole bytes: the first of two in the high half.
+using PairLoop = void (*)(const uint8_t* packed, int64_t bytes, const float* table, float* out);
+
+void pairs_plain(const uint8_t* packed, int64_t bytes, const float* table, float* out) {
+  for (int64_t i = 0; i < bytes; ++i) {
+    out[2 * i] = table[packed[i] >> 4];
+    out[2 * i + 1] = table[packed[i] & 15];
+  }
+}
+
+#if defined(__x86_64__)
+// 16 indices, in order, of 8 bytes.
+__attribute__((target("avx2"))) inline __m128i indices_of(const uint8_t* packed) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(packed)), half = _mm_set1_epi8(15);
+  return _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), half), _mm_and_si128(bytes, half));
+}
+
+// The table is one register.
+__attribute__((target("avx512f,avx2"))) void pairs_avx512(const uint8_t* packed, int64_t bytes,
+                                                          const float* table, float* out) {
+  const __m512 values = _mm512_loadu_ps(table);
+  int64_t i = 0;
+  for (; i + 8 <= bytes; i += 8)
+    _mm512_storeu_ps(out + 2 * i,
+                     _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(indices_of(packed + i)), values));
+  pairs_plain(packed + i, bytes - i, table, out + 2 * i);
+}
+
+// The table is two registers; the fourth bit of an index says which.
+__attribute__((target("avx2"))) void pairs_avx2(const uint8_t* packed, int64_t bytes, const float* table,
+                                                float* out) {
+  const __m256 low = _mm256_loadu_ps(table), high = _mm256_loadu_ps(table + 8);
+  int64_t i = 0;
+  for (; i + 8 <= bytes; i += 8) {
+    const __m128i indices = indices_of(packed + i);
+    for (int part = 0; part < 2; ++part) {
+      const __m256i index = _mm256_cvtepu8_epi32(part == 0 ? indices : _mm_srli_si128(indices, 8));
+      const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+      _mm256_storeu_ps(out + 2 * i + 8 * part,
+                       _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index),
+                                        _mm256_permutevar8x32_ps(high, index), upper));
+    }
+  }
+  pairs_plain(packed + i, bytes - i, table, out + 2 * i);
+}
+#endif
+
+PairLoop pair_loop() {
+#if defined(__x86_64__)
+  static const PairLoop loop = [] {
+    const CpuFeatures features = cpu_info().features;
+    return features.avx512 ? pairs_avx512 : features.avx2 ? pairs_avx2 : pairs_plain;
+  }();
+  return loop;
+#else
+  return pairs_plain;
+#endif
+}
+
 // One run inside a block.
 void dequantize_run(const uint8_t* packed, int64_t begin, int64_t count, const float* code, float scale,
                     float* out) {
@@ -175,12 +265,10 @@ void dequantize_run(const uint8_t* packed, int64_t begin, int64_t count, const f
   for (int i = 0; i < 16; ++i) scaled[i] = code[i] * scale;
   int64_t i = begin, end = begin + count;
   if (i < end && i % 2 != 0) *out++ = scaled[packed[i++ / 2] & 15];
-  for (; i + 1 < end; i += 2) {
-    uint8_t byte = packed[i / 2];
-    *out++ = scaled[byte >> 4];
-    *out++ = scaled[byte & 15];
-  }
-  if (i < end) *out++ = scaled[packed[i / 2] >> 4];
+  const int64_t bytes = (end - i) / 2;
+  pair_loop()(packed + i / 2, bytes, scaled, out);
+  i += 2 * bytes;
+  if (i < end) out[2 * bytes] = scaled[packed[i / 2] >> 4];
 }
 
 }  // namespace
@@ -241,29 +329,39 @@ std::shared_ptr<QuantizedMatrix> quantize_4bit(const Tensor& values, QuantKind k
   constexpr int64_t kChunk = 1 << 16;
   const int64_t per_chunk = std::max<int64_t>(1, kChunk / blocksize);
   Tensor flat = values.reshape({n});
+  const Thresholds thresholds = thresholds_of(kind);
   parallel_for((blocks + per_chunk - 1) / per_chunk, [&](int64_t chunk) {
     int64_t first = chunk * per_chunk, last = std::min(blocks, first + per_chunk);
     Tensor part = flat.rows_view(first * blocksize, std::min(n, last * blocksize))
                       .to(DType::kF32, MemoryKind::kWorkspace);
     const float* x = part.data<float>();
+    std::vector<float> scaled(static_cast<size_t>(blocksize));
+    std::vector<int32_t> places(static_cast<size_t>(blocksize));
     for (int64_t b = first; b < last; ++b) {
       int64_t begin = b * blocksize, count = std::min(blocksize, n - begin);
       const float* run = x + (begin - first * blocksize);
       float largest = 0;
+#pragma omp simd reduction(max : largest)
       for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(run[i]));
       const bool whole = count == blocksize;
-      float guarded = std::max(largest, kSmallestScale), inverse = 1.0f / guarded;
+      const float guarded = std::max(largest, kSmallestScale);
       absmax[static_cast<size_t>(b)] = whole ? largest : guarded;
-      for (int64_t i = 0; i < count; ++i) {
-        float scaled = std::clamp(whole ? run[i] * inverse : run[i] / guarded, -1.0f, 1.0f);
-        uint8_t q = kind == QuantKind::kNF4 ? nf4_index(scaled) : fp4_index(scaled);
-        int64_t at = begin + i;
-        packed[at / 2] |= static_cast<uint8_t>(at % 2 == 0 ? q << 4 : q);
+      scale_block(run, count, guarded, whole, scaled.data());
+      find_places(thresholds, scaled.data(), count, places.data());
+      for (int64_t i = 0; i < count; i += 2) {
+        int q = thresholds.order[static_cast<size_t>(places[static_cast<size_t>(i)])] << 4;
+        if (i + 1 < count) q |= thresholds.order[static_cast<size_t>(places[static_cast<size_t>(i) + 1])];
+        packed[(begin + i) / 2] = static_cast<uint8_t>(q);
       }
     }
   });
   // An odd last half byte holds the code of zero, as padding with zero gives.
-  if (n % 2 != 0) packed[n / 2] |= kind == QuantKind::kNF4 ? nf4_index(0.0f) : fp4_index(0.0f);
+  if (n % 2 != 0) {
+    const float zero = 0;
+    int32_t place = 0;
+    find_places(thresholds, &zero, 1, &place);
+    packed[n / 2] |= thresholds.order[static_cast<size_t>(place)];
+  }
   if (!double_quantization) {
     m->absmax = Tensor::from(absmax, {blocks}, MemoryKind::kWeights);
     return m;
@@ -301,7 +399,7 @@ std::shared_ptr<QuantizedMatrix> quantize_8bit(const Tensor& values) {
   return m;
 }
 
-void dequantize(const QuantizedMatrix& m, int64_t begin, int64_t count, float* out) {
+void dequantize(const QuantizedMatrix& m, int64_t begin, int64_t count, float* out, bool rounded) {
   const int64_t end = begin + count;
   if (m.kind == QuantKind::kInt8) {
     const int8_t* q = m.packed.data<int8_t>();
@@ -320,7 +418,7 @@ void dequantize(const QuantizedMatrix& m, int64_t begin, int64_t count, float* o
       i = stop;
     }
   }
-  round_to(m.dtype, out, count);
+  if (rounded) round_to(m.dtype, out, count);
 }
 
 Tensor dequantize(const QuantizedMatrix& m) {

@@ -51,8 +51,9 @@ std::shared_ptr<QuantizedMatrix> quantize_4bit(const Tensor& values, QuantKind k
 /// As int8_vectorwise_quant of an f16 weight.
 std::shared_ptr<QuantizedMatrix> quantize_8bit(const Tensor& values);
 
-/// Elements [begin, begin + count) in row-major order, f32, rounded to `dtype` of the matrix.
-void dequantize(const QuantizedMatrix& matrix, int64_t begin, int64_t count, float* out);
+/// Elements [begin, begin + count) in row-major order, f32, rounded to `dtype` of the matrix unless the
+/// caller rounds to the same dtype anyway.
+void dequantize(const QuantizedMatrix& matrix, int64_t begin, int64_t count, float* out, bool rounded = true);
 /// All of it, f32 [rows, cols].
 Tensor dequantize(const QuantizedMatrix& matrix);
 

@@ -1,6 +1,10 @@
 #include "fettle/models/decoder.h"
 
+#include <cmath>
+
 #include "fettle/base/error.h"
+#include "fettle/base/random.h"
+#include "fettle/base/threads.h"
 #include "fettle/models/virtual_tokens.h"
 
 namespace fettle {
@@ -23,6 +27,8 @@ class Decoder final : public CausalLM {
 
   Var hidden_states(Context& context, const ModelInput& input) override {
     Var x = embed_tokens_.forward(context, input.ids);
+    if (context.training && context.neftune_alpha > 0)
+      x = add(context, x, Var(embedding_noise(context, input.packing->cu_seqlens)));
     PackingRef packing = input.packing;
     Prefixes prefixes;
     const bool prompted = prompt && prompt->active && starts_fresh(input.caches);
@@ -121,6 +127,28 @@ class Decoder final : public CausalLM {
   static void add_norm(Norm& norm, std::vector<Parameter*>& all) {
     all.push_back(norm.weight.get());
     if (norm.bias) all.push_back(norm.bias.get());
+  }
+
+  // U(-1, 1) alpha / sqrt(L width) for each element of a sequence of L tokens, as Trainer's
+  // neftune_post_forward_hook.
+  Tensor embedding_noise(const Context& context, const std::vector<int32_t>& cu_seqlens) const {
+    const int64_t width = config().hidden_size;
+    Tensor noise = Tensor::empty({cu_seqlens.back(), width}, DType::kF32, MemoryKind::kWorkspace);
+    constexpr uint32_t kSite = 0x6e656674;
+    for (size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+      const int64_t length = cu_seqlens[s + 1] - cu_seqlens[s];
+      const float size =
+          context.neftune_alpha / std::sqrt(static_cast<float>(std::max<int64_t>(1, length) * width));
+      parallel_for(length, [&](int64_t t) {
+        const int64_t row = cu_seqlens[s] + t;
+        // One stream a token: the micro-batch and the row name it.
+        RandomStream stream(
+            {context.seed, RandomUse::kDropout, kSite, (context.step << 24) + static_cast<uint64_t>(row)});
+        float* out = noise.data<float>() + row * width;
+        for (int64_t c = 0; c < width; ++c) out[c] = (2.0f * stream.uniform() - 1.0f) * size;
+      });
+    }
+    return noise.to(context.compute, MemoryKind::kWorkspace);
   }
 
   Var learned_positions(Context& context, const std::vector<int32_t>& positions, int64_t count) {

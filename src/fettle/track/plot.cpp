@@ -63,14 +63,8 @@ std::string tick_text(double value) {
 
 class Canvas {
  public:
-  Canvas(const Chart& chart)
-      : chart_(chart),
-        surface_(cairo_image_surface_create(CAIRO_FORMAT_RGB24, chart.width * 2, chart.height * 2),
-                 cairo_surface_destroy),
-        context_(cairo_create(surface_.get()), cairo_destroy) {
-    cairo_scale(cr(), 2, 2);
-    color({1, 1, 1});
-    cairo_paint(cr());
+  /// Draws at the origin of `context`, in points.
+  Canvas(const Chart& chart, cairo_t* context) : chart_(chart), context_(context) {
     cairo_select_font_face(cr(), "DejaVu Sans", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
     for (const Series& series : chart.series) {
       if (series.filled) y_.include(0);
@@ -97,21 +91,9 @@ class Canvas {
     draw_legend();
   }
 
-  void save(const std::filesystem::path& path) {
-    std::filesystem::path temporary = path;
-    temporary += fmt::format(".{}.tmp", getpid());
-    cairo_status_t status = cairo_surface_write_to_png(surface_.get(), temporary.c_str());
-    std::error_code error;
-    if (status == CAIRO_STATUS_SUCCESS) std::filesystem::rename(temporary, path, error);
-    if (status != CAIRO_STATUS_SUCCESS || error) {
-      std::filesystem::remove(temporary, error);
-      fail_resources("{}: cannot write the picture: {}", path.string(), cairo_status_to_string(status));
-    }
-  }
-
  private:
   static constexpr double kLeft = 74, kRight = 20, kTop = 44, kBottom = 56;
-  cairo_t* cr() { return context_.get(); }
+  cairo_t* cr() { return context_; }
   double plot_width() const { return chart_.width - kLeft - kRight; }
   double plot_height() const { return chart_.height - kTop - kBottom; }
   double px(double x) const { return kLeft + (x - x_.low) / (x_.high - x_.low) * plot_width(); }
@@ -227,19 +209,49 @@ class Canvas {
   }
 
   const Chart& chart_;
-  std::unique_ptr<cairo_surface_t, void (*)(cairo_surface_t*)> surface_;
-  std::unique_ptr<cairo_t, void (*)(cairo_t*)> context_;
+  cairo_t* context_;
   Range x_, y_;
 };
+
+void save_png(cairo_surface_t* surface, const std::filesystem::path& path) {
+  std::filesystem::path temporary = path;
+  temporary += fmt::format(".{}.tmp", getpid());
+  cairo_status_t status = cairo_surface_write_to_png(surface, temporary.c_str());
+  std::error_code error;
+  if (status == CAIRO_STATUS_SUCCESS) std::filesystem::rename(temporary, path, error);
+  if (status != CAIRO_STATUS_SUCCESS || error) {
+    std::filesystem::remove(temporary, error);
+    fail_resources("{}: cannot write the picture: {}", path.string(), cairo_status_to_string(status));
+  }
+}
 
 }  // namespace
 
 void draw_chart(const Chart& chart, const std::filesystem::path& png) {
-  for (const Series& series : chart.series)
-    FETTLE_CHECK(series.x.size() == series.y.size(), "series {} is uneven", series.name);
-  Canvas canvas(chart);
-  canvas.draw();
-  canvas.save(png);
+  draw_charts({chart}, png);
+}
+
+void draw_charts(const std::vector<Chart>& charts, const std::filesystem::path& png) {
+  int width = 0, height = 0;
+  for (const Chart& chart : charts) {
+    for (const Series& series : chart.series)
+      FETTLE_CHECK(series.x.size() == series.y.size(), "series {} is uneven", series.name);
+    width = std::max(width, chart.width);
+    height += chart.height;
+  }
+  std::unique_ptr<cairo_surface_t, void (*)(cairo_surface_t*)> surface(
+      cairo_image_surface_create(CAIRO_FORMAT_RGB24, width * 2, height * 2), cairo_surface_destroy);
+  std::unique_ptr<cairo_t, void (*)(cairo_t*)> context(cairo_create(surface.get()), cairo_destroy);
+  cairo_scale(context.get(), 2, 2);
+  cairo_set_source_rgb(context.get(), 1, 1, 1);
+  cairo_paint(context.get());
+  for (const Chart& chart : charts) {
+    cairo_save(context.get());
+    Canvas(chart, context.get()).draw();
+    cairo_restore(context.get());
+    cairo_translate(context.get(), 0, chart.height);
+  }
+  save_png(surface.get(), png);
 }
 
 std::vector<double> smooth(const std::vector<double>& values) {

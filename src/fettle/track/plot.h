@@ -21,6 +21,8 @@ struct Chart {
 
 /// Error(kResources) when the file cannot be written. The picture is whole or absent.
 void draw_chart(const Chart& chart, const std::filesystem::path& png);
+/// Several, one below the other.
+void draw_charts(const std::vector<Chart>& charts, const std::filesystem::path& png);
 
 /// LLaMA-Factory's smoothing (extras/ploting.py): an exponential mean whose weight 1.8 (1 / (1 + e^(-0.05 n))
 /// - 0.5) grows with the number of points n.

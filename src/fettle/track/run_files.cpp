@@ -50,6 +50,7 @@ void TrainerLog::write(const TrainerLogLine& line) {
       {"remaining_time", clock_text(done > 0 ? line.elapsed_seconds / done * remaining : 0)},
       {"throughput", std::round(line.throughput * 100.0) / 100.0},
       {"total_tokens", line.total_tokens}};
+  if (line.grad_norm) json["grad_norm"] = *line.grad_norm;
   std::string text = json.dump() + "\n";
   // A log that cannot be written must not end the training; the run's own output says the same.
   if (std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size()) std::fflush(file_.get());
@@ -68,26 +69,27 @@ void TrainerLog::write_evaluation(int64_t step, int64_t total_steps, double eval
 }
 
 void TrainerState::write(const fs::path& path) const {
-  Json json = {{"best_global_step", nullptr},
-               {"best_metric", nullptr},
-               {"best_model_checkpoint", nullptr},
-               {"epoch", epoch},
-               {"eval_steps", logging_steps},
-               {"global_step", global_step},
-               {"is_hyper_param_search", false},
-               {"is_local_process_zero", true},
-               {"is_world_process_zero", true},
-               {"log_history", log_history.is_null() ? Json::array() : log_history},
-               {"logging_steps", logging_steps},
-               {"max_steps", max_steps},
-               {"num_input_tokens_seen", num_input_tokens_seen},
-               {"num_train_epochs", num_train_epochs},
-               {"save_steps", save_steps},
-               {"stateful_callbacks", Json::object()},
-               {"total_flos", total_flos},
-               {"train_batch_size", train_batch_size},
-               {"trial_name", nullptr},
-               {"trial_params", nullptr}};
+  Json json = {
+      {"best_global_step", best_global_step > 0 ? Json(best_global_step) : Json()},
+      {"best_metric", best_global_step > 0 ? Json(best_metric) : Json()},
+      {"best_model_checkpoint", best_model_checkpoint.empty() ? Json() : Json(best_model_checkpoint)},
+      {"epoch", epoch},
+      {"eval_steps", logging_steps},
+      {"global_step", global_step},
+      {"is_hyper_param_search", false},
+      {"is_local_process_zero", true},
+      {"is_world_process_zero", true},
+      {"log_history", log_history.is_null() ? Json::array() : log_history},
+      {"logging_steps", logging_steps},
+      {"max_steps", max_steps},
+      {"num_input_tokens_seen", num_input_tokens_seen},
+      {"num_train_epochs", num_train_epochs},
+      {"save_steps", save_steps},
+      {"stateful_callbacks", Json::object()},
+      {"total_flos", total_flos},
+      {"train_batch_size", train_batch_size},
+      {"trial_name", nullptr},
+      {"trial_params", nullptr}};
   write_file_atomically(path, json.dump(2) + "\n");
 }
 

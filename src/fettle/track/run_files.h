@@ -20,6 +20,7 @@ struct TrainerLogLine {
   double elapsed_seconds = 0;
   double throughput = 0;  ///< tokens a second since the start
   int64_t total_tokens = 0;
+  std::optional<double> grad_norm;  ///< beside LLaMA-Factory's keys
 };
 
 /// Appends lines and flushes each, so that the file can be followed while the run goes on.
@@ -42,7 +43,10 @@ struct TrainerState {
   int64_t global_step = 0, max_steps = 0, num_train_epochs = 0;
   double epoch = 0, total_flos = 0;
   int64_t logging_steps = 500, save_steps = 500, train_batch_size = 0, num_input_tokens_seen = 0;
-  Json log_history;  ///< a list of objects
+  Json log_history;              ///< a list of objects
+  int64_t best_global_step = 0;  ///< 0: no metric was followed
+  double best_metric = 0;
+  std::string best_model_checkpoint;
   void write(const std::filesystem::path& path) const;
 };
 

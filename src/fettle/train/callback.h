@@ -25,6 +25,8 @@ struct StepInfo {
   double learning_rate = 0;
   int64_t tokens = 0;
   double elapsed_seconds = 0;
+  int64_t best_step = 0;  ///< of the best evaluation so far; 0: none, or no metric is followed
+  double best_metric = 0;
 };
 
 /// One evaluation, with Trainer's figures.
@@ -45,6 +47,9 @@ struct TrainSummary {
   int64_t tokens = 0;
   double total_flos = 0;  ///< 6 * tokens * parameters without embeddings, as Trainer estimates it
   bool stopped = false;   ///< ended on request before the last step
+  bool early = false;     ///< ended because evaluations did not improve any more
+  int64_t best_step = 0;  ///< as in StepInfo
+  double best_metric = 0;
 };
 
 class Callback {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "fettle/base/error.h"
 #include "fettle/base/failpoint.h"
@@ -78,6 +79,7 @@ bool may_change(std::string_view name) {
                                                "save_total_limit",
                                                "save_only_model",
                                                "threads",
+                                               "memory_check",
                                                "num_train_epochs",
                                                "max_steps",
                                                "val_size",
@@ -101,7 +103,10 @@ Json progress_json(const TrainerProgress& p) {
           {"window_loss", p.window_loss},
           {"window_steps", p.window_steps},
           {"window_tokens", p.window_tokens},
-          {"elapsed_seconds", p.elapsed_seconds}};
+          {"elapsed_seconds", p.elapsed_seconds},
+          {"best_step", p.best_step},
+          {"best_metric", p.best_metric},
+          {"evaluations_without_gain", p.evaluations_without_gain}};
 }
 
 TrainerProgress read_progress(const Json& json) {
@@ -113,7 +118,10 @@ TrainerProgress read_progress(const Json& json) {
           .window_loss = json.at("window_loss"),
           .window_steps = json.at("window_steps"),
           .window_tokens = json.at("window_tokens"),
-          .elapsed_seconds = json.at("elapsed_seconds")};
+          .elapsed_seconds = json.at("elapsed_seconds"),
+          .best_step = json.value("best_step", int64_t{0}),
+          .best_metric = json.value("best_metric", 0.0),
+          .evaluations_without_gain = json.value("evaluations_without_gain", int64_t{0})};
 }
 
 }  // namespace
@@ -174,6 +182,19 @@ void read_adapter_state(const fs::path& folder, Adapter& adapter) {
     for (const auto& [name, info] : file.tensors()) state[name] = file.tensor(name);
   }
   adapter.restore_training_state(state);
+}
+
+void copy_checkpoint_weights(const fs::path& checkpoint, const fs::path& output) {
+  static const std::set<std::string> kOwn = {kManifest, kStateFile, kOptimizerFile, kAdapterStateFile,
+                                             "trainer_state.json"};
+  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoint)) {
+    std::string name = entry.path().filename().string();
+    if (!entry.is_regular_file() || kOwn.contains(name)) continue;
+    // Whole or as before, also when the disk is full.
+    fs::path temporary = output / ("." + name + ".best");
+    fs::copy_file(entry.path(), temporary, fs::copy_options::overwrite_existing);
+    fs::rename(temporary, output / name);
+  }
 }
 
 void seal_checkpoint(const fs::path& folder, int64_t step) {

@@ -43,6 +43,9 @@ void write_training_state(const std::filesystem::path& folder, const CheckpointS
 void write_adapter_state(const std::filesystem::path& folder, const Adapter& adapter);
 void read_adapter_state(const std::filesystem::path& folder, Adapter& adapter);
 
+/// Weights, configuration and tokenizer files of a checkpoint into the run's own folder.
+void copy_checkpoint_weights(const std::filesystem::path& checkpoint, const std::filesystem::path& output);
+
 /// Writes manifest.json: size and XXH3-128 of every file of the folder. Every file and the folder are on the
 /// disk when it returns.
 void seal_checkpoint(const std::filesystem::path& folder, int64_t step);

@@ -30,6 +30,27 @@ namespace {
 
 using Text = std::optional<std::string>;
 
+// The figure that best checkpoints and early stopping go by, where one is asked for.
+void follow_metric(const Config& c, TrainArguments& a) {
+  using When = TrainArguments::When;
+  const bool wanted = a.load_best_model_at_end || a.early_stopping_steps > 0 ||
+                      a.save_strategy == When::kBest || c.is_set("metric_for_best_model");
+  if (!wanted) return;
+  if (a.eval_strategy == When::kNo)
+    fail_usage(
+        "load_best_model_at_end, early_stopping_steps, metric_for_best_model and save_strategy: best need "
+        "eval_strategy: steps or epoch");
+  std::string metric = c.get<Text>("metric_for_best_model").value_or("loss");
+  if (metric.starts_with("eval_")) metric.erase(0, 5);
+  if (metric != "loss" && metric != "perplexity")
+    fail_usage("metric_for_best_model: \"{}\" is not measured; known: loss, perplexity", printable(metric));
+  if (c.get<std::optional<bool>>("greater_is_better").value_or(false))
+    fail_usage("greater_is_better: {} is better when it is lower", metric);
+  if (a.load_best_model_at_end && a.save_strategy == When::kNo)
+    fail_usage("load_best_model_at_end needs checkpoints: set save_strategy to steps, epoch or best");
+  a.metric_for_best_model = metric;
+}
+
 TrainArguments train_arguments(const Config& c, DType compute) {
   TrainArguments a;
   a.per_device_train_batch_size = c.get<int64_t>("per_device_train_batch_size");
@@ -52,10 +73,18 @@ TrainArguments train_arguments(const Config& c, DType compute) {
   std::string save = c.get<std::string>("save_strategy");
   auto when = [](const std::string& name) {
     using When = TrainArguments::When;
-    return name == "no" ? When::kNo : name == "epoch" ? When::kEpoch : When::kSteps;
+    return name == "no"      ? When::kNo
+           : name == "epoch" ? When::kEpoch
+           : name == "best"  ? When::kBest
+                             : When::kSteps;
   };
   a.save_strategy = when(save);
   a.eval_strategy = when(c.get<std::string>("eval_strategy"));
+  a.eval_on_start = c.get<bool>("eval_on_start");
+  a.load_best_model_at_end = c.get<bool>("load_best_model_at_end");
+  a.early_stopping_steps = c.get<std::optional<int64_t>>("early_stopping_steps").value_or(0);
+  follow_metric(c, a);
+  a.neftune_noise_alpha = c.get<std::optional<double>>("neftune_noise_alpha").value_or(0);
   a.per_device_eval_batch_size = c.get<int64_t>("per_device_eval_batch_size");
   return a;
 }
@@ -74,7 +103,7 @@ void resolve_steps(const Config& c, TrainArguments& a, int64_t examples) {
 // Everything of a run that is not the loop itself.
 class FineTuning {
  public:
-  FineTuning(const Config& config, bool dry_run) : config_(config), dry_run_(dry_run) {
+  FineTuning(const Config& config, RunMode mode) : config_(config), mode_(mode) {
     for (const char* name : {"model_name_or_path", "dataset", "output_dir"})
       config.require(name, "fettle train");
     base_ = config.get<std::string>("model_name_or_path");
@@ -90,7 +119,7 @@ class FineTuning {
   }
 
   void run() {
-    check_output();
+    if (mode_ != RunMode::kEstimate) check_output();
     ModelConfig model_config = read_model_config(base_);
     read_data(model_config);
     open_model();
@@ -109,9 +138,9 @@ class FineTuning {
          .options = arguments_.lr_scheduler_kwargs});  // a bad schedule is refused before anything is printed
     plan_ = plan_training(arguments_, static_cast<int64_t>(data_.examples.size()));
     say_plan();
-    say_sample();
-    if (dry_run_) {
-      say("Dry run: nothing was trained or written.");
+    if (mode_ != RunMode::kEstimate) say_sample();
+    if (mode_ != RunMode::kTrain) {
+      if (mode_ == RunMode::kDryRun) say("Dry run: nothing was trained or written.");
       return;
     }
     train();
@@ -283,13 +312,89 @@ class FineTuning {
     row("output", output_.string());
     say_line("");
     say_line(table.text());
-    uint64_t available = memory_info().available;
-    if (available > 0 && memory.total() > available)
-      warn(
-          "the predicted peak of {} exceeds the {} that are free; lower per_device_train_batch_size or "
-          "cutoff_len{}",
-          format_bytes(memory.total()), format_bytes(available),
-          arguments_.gradient_checkpointing ? "" : ", or set gradient_checkpointing=true");
+    if (mode_ == RunMode::kEstimate) say_estimate(memory);
+    // What is loaded already is part of the prediction and no longer free.
+    const uint64_t available = memory_info().available, present = resident_bytes();
+    if (available == 0 || memory.total() <= available + present) return;
+    std::string text = fmt::format("the predicted peak of {} exceeds the {} that are free",
+                                   format_bytes(memory.total()), format_bytes(available + present));
+    for (const auto& [change, total] : cheaper_runs())
+      if (total < memory.total())
+        text += fmt::format("\n  {}: {}{}", change, format_bytes(total),
+                            total <= available + present ? ", which fits" : "");
+    if (mode_ != RunMode::kTrain || config_.get<std::string>("memory_check") == "warn")
+      warn("{}", text);
+    else
+      fail_resources("{}\nmemory_check=warn trains all the same", text);
+  }
+
+  MemoryPlan plan_with(int64_t tokens, bool gradient_checkpointing, const std::string& optimizer) const {
+    OptimizerOptions options = arguments_.optimizer;
+    options.name = optimizer;
+    return plan_memory(*model_, trainables_, tokens, compute_, gradient_checkpointing, options);
+  }
+
+  // Options that lower the peak, each alone, with the peak that they lead to.
+  std::vector<std::pair<std::string, uint64_t>> cheaper_runs() const {
+    const int64_t tokens = largest_batch_tokens();
+    const bool checkpointing = arguments_.gradient_checkpointing;
+    const std::string& optimizer = arguments_.optimizer.name;
+    std::vector<std::pair<std::string, uint64_t>> runs;
+    if (!checkpointing)
+      runs.emplace_back("gradient_checkpointing=true", plan_with(tokens, true, optimizer).total());
+    int64_t longest = 0;
+    for (const Example& example : data_.examples)
+      longest = std::max(longest, static_cast<int64_t>(example.ids.size()));
+    if (arguments_.per_device_train_batch_size > 1) {
+      runs.emplace_back(
+          fmt::format("per_device_train_batch_size=1 gradient_accumulation_steps={}",
+                      arguments_.per_device_train_batch_size * arguments_.gradient_accumulation_steps),
+          plan_with(longest, checkpointing, optimizer).total());
+    }
+    runs.emplace_back(fmt::format("cutoff_len={}", std::max<int64_t>(1, longest / 2)),
+                      plan_with(tokens / 2, checkpointing, optimizer).total());
+    if (optimizer == "adamw") {
+      runs.emplace_back("optim=adamw_8bit", plan_with(tokens, checkpointing, "adamw_8bit").total());
+      if (full_) runs.emplace_back("optim=adafactor", plan_with(tokens, checkpointing, "adafactor").total());
+    }
+    if (!full_ && !config_.is_set("quantization_bit")) {
+      uint64_t saved = 0;
+      for (const Linear* linear : model_->linears())
+        if (linear != &model_->head() && !linear->conv1d && !linear->weight->quantized) {
+          // Half a byte an element, a byte for each 64 and four for each 64 x 256.
+          uint64_t n = static_cast<uint64_t>(linear->weight->numel()), packed = n / 2 + n / 64 + n / 4096;
+          if (linear->weight->nbytes() > packed) saved += linear->weight->nbytes() - packed;
+        }
+      if (saved > 0)
+        runs.emplace_back("quantization_bit=4", plan_with(tokens, checkpointing, optimizer).total() - saved);
+    }
+    return runs;
+  }
+
+  void say_estimate(const MemoryPlan& memory) const {
+    Table parts({"memory", ""}, {Align::kLeft, Align::kRight});
+    for (const auto& [name, bytes] :
+         std::vector<std::pair<const char*, uint64_t>>{{"base weights", memory.weights},
+                                                       {"trained weights beside them", memory.trainable},
+                                                       {"gradients", memory.gradients},
+                                                       {"optimizer state", memory.optimizer},
+                                                       {"activations", memory.activations},
+                                                       {"head", memory.head},
+                                                       {"workspace", memory.workspace},
+                                                       {"predicted peak", memory.total()}})
+      parts.add_row({name, format_bytes(bytes)});
+    fmt::print("{}\n", parts.text());
+    Table changes({"with", "predicted peak"}, {Align::kLeft, Align::kRight});
+    for (const auto& [change, total] : cheaper_runs()) changes.add_row({change, format_bytes(total)});
+    fmt::print("{}\n", changes.text());
+    uint64_t weights = 0;
+    for (const Parameter* parameter : trainables_) weights += static_cast<uint64_t>(parameter->numel()) * 4;
+    const uint64_t saved = full_ ? memory.weights : weights;
+    const uint64_t checkpoint =
+        saved + (config_.get<bool>("save_only_model") ? 0 : weights + memory.optimizer);
+    fmt::print("a checkpoint takes {} of disk", format_bytes(checkpoint));
+    if (std::optional<uint64_t> free = disk_free(output_)) fmt::print("; {} are free", format_bytes(*free));
+    fmt::print("\n");
   }
 
   void say_sample() const {
@@ -315,6 +420,8 @@ class FineTuning {
     RunLock lock(output_);
     remove_leftovers(output_);
     if (!resume_ && config_.get<bool>("overwrite_output_dir")) remove_earlier_run();
+    // At the beginning as well, so that a run can be understood while it goes on.
+    write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
     std::unique_ptr<Optimizer> owner = make_optimizer(cpu_backend(), trainables_, arguments_.optimizer);
     Optimizer& optimizer = *owner;
     Adapter* adapter = full_ ? nullptr : adapters_.back().get();
@@ -357,6 +464,9 @@ class FineTuning {
     failpoint("final");
     optimizer.show_average(true);
     save_weights(output_);
+    if (arguments_.load_best_model_at_end && summary.best_step > 0 && summary.best_step != summary.steps &&
+        !summary.stopped)
+      copy_checkpoint_weights(output_ / fmt::format("checkpoint-{}", summary.best_step), output_);
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
     say_result(summary, files);
     if (summary.stopped)
@@ -370,6 +480,8 @@ class FineTuning {
     for (const fs::directory_entry& entry : fs::directory_iterator(output_)) {
       std::string name = entry.path().filename().string();
       if (entry.is_directory() && name.starts_with("checkpoint-")) fs::remove_all(entry.path());
+      if (name.ends_with("_results.json") || name == "trainer_state.json" || name == "latest")
+        fs::remove(entry.path());
     }
   }
 
@@ -379,6 +491,13 @@ class FineTuning {
         summary.train_loss, summary.steps, format_duration(summary.runtime_seconds),
         static_cast<double>(summary.tokens) / std::max(summary.runtime_seconds, 1e-9),
         format_bytes(HostMemory::instance().report().total.peak), format_bytes(peak_resident_bytes()));
+    if (summary.best_step > 0)
+      say("best {} {:.4f} at step {}{}{}", arguments_.metric_for_best_model, summary.best_metric,
+          summary.best_step,
+          arguments_.load_best_model_at_end && !summary.stopped ? "; its weights are the result" : "",
+          summary.early
+              ? fmt::format("; stopped after {} evaluations without a gain", arguments_.early_stopping_steps)
+              : "");
     if (files.losses().size() > 1)
       say("loss  {:.3f} {} {:.3f}", files.losses().front(), sparkline(files.losses(), 50),
           files.losses().back());
@@ -397,7 +516,7 @@ class FineTuning {
   }
 
   const Config& config_;
-  bool dry_run_;
+  RunMode mode_;
   fs::path base_, output_;
   std::string stage_;
   std::string method_;
@@ -417,8 +536,8 @@ class FineTuning {
 
 }  // namespace
 
-void run_finetuning(const Config& config, bool dry_run) {
-  FineTuning(config, dry_run).run();
+void run_finetuning(const Config& config, RunMode mode) {
+  FineTuning(config, mode).run();
 }
 
 }  // namespace fettle

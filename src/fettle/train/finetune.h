@@ -4,9 +4,15 @@
 
 namespace fettle {
 
-/// Reads model, tokenizer and data, says what it will do, trains and writes the output folder. With `dry_run`
-/// it stops before the first step and writes nothing. A run that was asked to stop ends with
-/// Error(kResumable) after saving.
-void run_finetuning(const Config& config, bool dry_run);
+enum class RunMode {
+  kTrain,
+  kDryRun,    ///< stops before the first step and writes nothing
+  kEstimate,  ///< as a dry run, and says where the memory goes and what would change it
+};
+
+/// Reads model, tokenizer and data, says what it will do, trains and writes the output folder. A run that was
+/// asked to stop ends with Error(kResumable) after saving; one that cannot fit into memory is refused with
+/// Error(kResources) unless memory_check is warn.
+void run_finetuning(const Config& config, RunMode mode);
 
 }  // namespace fettle

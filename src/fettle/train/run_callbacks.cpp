@@ -83,7 +83,8 @@ void FilesCallback::on_log(const LogRecord& r) {
               .epoch = rounded4(r.epoch),
               .elapsed_seconds = r.elapsed_seconds,
               .throughput = static_cast<double>(r.tokens) / std::max(r.elapsed_seconds, 1e-9),
-              .total_tokens = r.tokens});
+              .total_tokens = r.tokens,
+              .grad_norm = r.grad_norm});
 }
 
 void FilesCallback::on_evaluate(const EvalRecord& r) {
@@ -105,6 +106,15 @@ void FilesCallback::on_evaluate(const EvalRecord& r) {
   write_results(folder_, "eval", metrics);
 }
 
+void FilesCallback::add_best(TrainerState& state, int64_t step, double metric) const {
+  state.best_global_step = step;
+  state.best_metric = metric;
+  fs::path folder = folder_ / fmt::format("checkpoint-{}", step);
+  // The checkpoint of this very step is still being written.
+  if (step > 0 && (fs::exists(folder) || step == state.global_step))
+    state.best_model_checkpoint = folder.string();
+}
+
 void FilesCallback::write_state(const fs::path& folder, const StepInfo& info) {
   TrainerState state{.global_step = info.step,
                      .max_steps = plan_.total_steps,
@@ -115,6 +125,7 @@ void FilesCallback::write_state(const fs::path& folder, const StepInfo& info) {
                      .train_batch_size = arguments_.per_device_train_batch_size,
                      .num_input_tokens_seen = info.tokens,
                      .log_history = history_};
+  add_best(state, info.best_step, info.best_metric);
   state.write(folder / "trainer_state.json");
 }
 
@@ -142,6 +153,7 @@ void FilesCallback::on_train_end(const TrainSummary& s) {
                      .train_batch_size = arguments_.per_device_train_batch_size,
                      .num_input_tokens_seen = s.tokens,
                      .log_history = history_};
+  add_best(state, s.best_step, s.best_metric);
   state.write(folder_ / "trainer_state.json");
   write_results(folder_, "train", metrics);
   if (plot_ && !losses_.empty()) plot_loss(folder_, steps_, losses_);
@@ -174,17 +186,22 @@ void CheckpointCallback::on_save(const StepInfo& info) {
   failpoint("save-latest");
   write_file_atomically(folder_ / "latest", target.filename().string() + "\n");
   failpoint("save-rotate");
-  rotate(info.step);
+  rotate(info.step, info.best_step);
 }
 
-void CheckpointCallback::rotate(int64_t newest) {
+void CheckpointCallback::rotate(int64_t newest, int64_t best) {
   if (limit_ <= 0) return;
+  int64_t keep = limit_ - 1;  // besides the newest
   std::vector<std::pair<int64_t, fs::path>> old;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_))
-    if (std::optional<int64_t> step = checkpoint_step(entry.path()); step && *step < newest)
-      old.emplace_back(*step, entry.path());
+    if (std::optional<int64_t> step = checkpoint_step(entry.path()); step && *step < newest) {
+      if (*step == best)
+        --keep;
+      else
+        old.emplace_back(*step, entry.path());
+    }
   std::sort(old.begin(), old.end());
-  for (size_t i = 0; i + static_cast<size_t>(limit_) <= old.size(); ++i) {
+  for (size_t i = 0; i + static_cast<size_t>(std::max<int64_t>(keep, 0)) < old.size(); ++i) {
     // Renamed first, so that what is half removed is never taken for a checkpoint.
     fs::path trash = folder_ / (".trash-" + old[i].second.filename().string());
     std::error_code error;

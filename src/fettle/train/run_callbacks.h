@@ -42,6 +42,7 @@ class FilesCallback final : public Callback {
   double last_eval_loss() const { return eval_losses_.empty() ? std::nan("") : eval_losses_.back(); }
 
  private:
+  void add_best(TrainerState& state, int64_t step, double metric) const;
   std::filesystem::path folder_;
   TrainArguments arguments_;
   TrainPlan plan_;
@@ -52,7 +53,7 @@ class FilesCallback final : public Callback {
 };
 
 /// checkpoint-N folders, whole or absent, and `latest`, which names the newest; at most `limit` are kept (0:
-/// all), the oldest go first and never before the new one is on the disk.
+/// all), the oldest go first, never before the new one is on the disk and never the best.
 class CheckpointCallback final : public Callback {
  public:
   using Save = std::function<void(const std::filesystem::path&)>;
@@ -61,7 +62,7 @@ class CheckpointCallback final : public Callback {
   void on_save(const StepInfo& info) override;
 
  private:
-  void rotate(int64_t newest);
+  void rotate(int64_t newest, int64_t best);
   std::filesystem::path folder_;
   Save save_;
   FilesCallback& files_;

@@ -107,7 +107,8 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
                     .compute = arguments_.compute,
                     .training = true,
                     .seed = arguments_.seed,
-                    .step = static_cast<uint64_t>(progress_.micro_step++)};
+                    .step = static_cast<uint64_t>(progress_.micro_step++),
+                    .neftune_alpha = static_cast<float>(arguments_.neftune_noise_alpha)};
     // A batch without a label adds nothing; its mask is kept out of 0/0 by leaving it out.
     if (batch.label_tokens() == 0) continue;
     ModelInput input = model_input(model_, batch);
@@ -152,6 +153,23 @@ EvalRecord Trainer::evaluate(const StepInfo& info) {
   return record;
 }
 
+bool Trainer::evaluate_now(const StepInfo& info) {
+  optimizer_.show_average(true);
+  EvalRecord record = evaluate(info);
+  optimizer_.show_average(false);
+  for (Callback* callback : callbacks_) callback->on_evaluate(record);
+  if (arguments_.metric_for_best_model.empty() || info.step == 0) return false;
+  TrainerProgress& p = progress_;
+  const double metric = arguments_.metric_for_best_model == "loss" ? record.loss : std::exp(record.loss);
+  const bool improved = p.best_step == 0 || metric < p.best_metric;
+  p.evaluations_without_gain = improved ? 0 : p.evaluations_without_gain + 1;
+  if (improved) {
+    p.best_step = info.step;
+    p.best_metric = metric;
+  }
+  return improved;
+}
+
 void Trainer::check_finite(double loss, double norm, std::span<const int64_t> rows) const {
   if (std::isfinite(loss) && std::isfinite(norm)) return;
   std::string bad;
@@ -192,10 +210,13 @@ TrainSummary Trainer::run() {
   int64_t rows_per_step = arguments_.per_device_train_batch_size * arguments_.gradient_accumulation_steps;
   StepInfo info{.step = p.step, .total_steps = plan_.total_steps, .epoch = epoch_after(p.step)};
   int64_t last_saved = p.step;
+  info.best_step = p.best_step;
+  info.best_metric = p.best_metric;
+  if (arguments_.eval_on_start && p.step == 0) evaluate_now(info);
   const int64_t first_epoch = p.step / plan_.updates_per_epoch;
 
-  for (int64_t epoch = first_epoch; epoch < plan_.epochs && p.step < plan_.total_steps && !summary.stopped;
-       ++epoch) {
+  for (int64_t epoch = first_epoch;
+       epoch < plan_.epochs && p.step < plan_.total_steps && !summary.stopped && !summary.early; ++epoch) {
     std::vector<int64_t> order(examples_.size());
     std::iota(order.begin(), order.end(), 0);
     if (arguments_.shuffle)
@@ -251,30 +272,38 @@ TrainSummary Trainer::run() {
       using When = TrainArguments::When;
       bool evaluates = (arguments_.eval_strategy == When::kSteps && p.step % arguments_.eval_steps == 0) ||
                        (arguments_.eval_strategy == When::kEpoch && (epoch_ends || last));
+      bool improved = false;
       // The last evaluation also stands in eval_results.json.
       if (evaluates || (last && arguments_.eval_strategy != When::kNo)) {
-        optimizer_.show_average(true);
-        EvalRecord record = evaluate(info);
-        optimizer_.show_average(false);
-        for (Callback* callback : callbacks_) callback->on_evaluate(record);
+        improved = evaluate_now(info);
+        info.best_step = p.best_step;
+        info.best_metric = p.best_metric;
       }
+      summary.early = arguments_.early_stopping_steps > 0 &&
+                      p.evaluations_without_gain >= arguments_.early_stopping_steps && !last;
       summary.stopped = StopSignal::requested() && !last;
       bool save =
           (arguments_.save_strategy == When::kSteps && (p.step % arguments_.save_steps == 0 || last)) ||
           (arguments_.save_strategy == When::kEpoch && (epoch_ends || last)) || summary.stopped ||
+          (improved && (arguments_.save_strategy == When::kBest || arguments_.load_best_model_at_end)) ||
+          (summary.early && arguments_.save_strategy != When::kNo &&
+           arguments_.save_strategy != When::kBest) ||
           StopSignal::take_save_request();
       if (save && last_saved != p.step) {
         for (Callback* callback : callbacks_) callback->on_save(info);
         last_saved = p.step;
       }
-      if (summary.stopped) break;
+      if (summary.stopped || summary.early) break;
     }
   }
   summary.steps = p.step;
+  summary.best_step = p.best_step;
+  summary.best_metric = p.best_metric;
   summary.epoch = info.epoch;
   summary.train_loss = p.step > 0 ? p.total_loss / static_cast<double>(p.step) : 0;
   summary.runtime_seconds = elapsed();
   summary.tokens = p.tokens;
+  summary.samples = p.samples;
   summary.total_flos = total_flos(model_, p.tokens);
   for (Callback* callback : callbacks_) callback->on_train_end(summary);
   return summary;

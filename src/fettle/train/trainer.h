@@ -28,16 +28,22 @@ struct TrainArguments {
   double warmup_ratio = 0;
   OptimizerOptions optimizer;
   double max_grad_norm = 1.0;  ///< 0: no clipping
-  uint64_t seed = 42;          ///< of dropout
-  uint64_t data_seed = 42;     ///< of the order of the rows
+  double neftune_noise_alpha = 0;
+  uint64_t seed = 42;       ///< of dropout
+  uint64_t data_seed = 42;  ///< of the order of the rows
   bool shuffle = true;
   bool gradient_checkpointing = true;
   DType compute = DType::kF32;
   int64_t logging_steps = 500;
   bool logging_first_step = false;
-  enum class When { kNo, kSteps, kEpoch };
+  enum class When { kNo, kSteps, kEpoch, kBest };
   When eval_strategy = When::kNo;
   int64_t eval_steps = 500;
+  bool eval_on_start = false;
+  /// "loss" or "perplexity"; empty: no metric is followed. Both are better when they are lower.
+  std::string metric_for_best_model;
+  bool load_best_model_at_end = false;  ///< an evaluation that is the best so far is always saved
+  int64_t early_stopping_steps = 0;     ///< evaluations without a gain that end the run; 0: never
   int64_t per_device_eval_batch_size = 8;
   When save_strategy = When::kSteps;
   int64_t save_steps = 500;
@@ -62,6 +68,9 @@ struct TrainerProgress {
   double window_loss = 0;  ///< since the last logging event
   int64_t window_steps = 0, window_tokens = 0;
   double elapsed_seconds = 0;
+  int64_t best_step = 0;  ///< of the best evaluation; 0: none yet
+  double best_metric = 0;
+  int64_t evaluations_without_gain = 0;
 };
 
 class Trainer {
@@ -86,6 +95,8 @@ class Trainer {
 
  private:
   EvalRecord evaluate(const StepInfo& info);
+  /// Evaluates, tells the callbacks, and whether it was the best so far.
+  bool evaluate_now(const StepInfo& info);
   double epoch_after(int64_t step) const;
   double accumulate_step(std::span<const int64_t> rows);
   void check_finite(double loss, double norm, std::span<const int64_t> rows) const;

@@ -6,8 +6,8 @@ using enum OptionType;
 using enum OptionStatus;
 
 namespace {
-constexpr std::string_view kNoEvaluation = "not available yet: evaluation during training";
-constexpr std::string_view kOnlyEvaluation = "only read by evaluation during training, which is refused";
+constexpr std::string_view kNoEvaluation = "not available yet: evaluation measures loss and perplexity";
+constexpr std::string_view kOnlyEvaluation = "evaluation measures loss and perplexity on one process";
 constexpr std::string_view kOneEngine = "there is one engine";
 constexpr std::string_view kGreedyOrSampling =
     "not available yet: beam search; generation is greedy or sampled";
@@ -92,9 +92,10 @@ Options saving_options() {
       {.name = "save_strategy",
        .type = kChoice,
        .fallback = "steps",
-       .help = "When a checkpoint is written; the end of the run is always saved",
-       .choices = {"no", "steps", "epoch"},
-       .refused = {{"best", kNoEvaluation}},
+       .help = "When a checkpoint is written: steps and epoch, with the end of the run; best: after an "
+               "evaluation that is "
+               "better than all before",
+       .choices = {"no", "steps", "epoch", "best"},
        .common = true},
       {.name = "save_steps",
        .type = kIntOrFraction,
@@ -164,7 +165,10 @@ Options evaluation_options() {
        .min = 1,
        .max = 1 << 20},
       no_effect("eval_delay", kFloat, "0", "Steps before the first evaluation (HF)", kOnlyEvaluation),
-      refused("eval_on_start", kBool, "false", "Evaluate before training (HF)", kNoEvaluation),
+      {.name = "eval_on_start",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Evaluate before the first step (HF)"},
       refused("eval_on_each_dataset", kBool, "false", "Evaluate each data set apart", kNoEvaluation),
       no_effect("eval_accumulation_steps", kInt, "null", "Passes kept on the device (HF)", kOnlyEvaluation),
       no_effect("eval_do_concat_batches", kBool, "true", "Join predictions (HF)", kOnlyEvaluation),
@@ -182,11 +186,22 @@ Options evaluation_options() {
                 kOnlyEvaluation),
       no_effect("generation_num_beams", kInt, "null", "Beams in evaluation (HF)", kOnlyEvaluation),
       no_effect("generation_config", kString, "null", "File of generation settings (HF)", kOnlyEvaluation),
-      refused("load_best_model_at_end", kBool, "false", "Keep the best checkpoint (HF)", kNoEvaluation),
-      no_effect("metric_for_best_model", kString, "null", "Metric of the best checkpoint (HF)",
-                kOnlyEvaluation),
-      no_effect("greater_is_better", kBool, "null", "Direction of the metric (HF)", kOnlyEvaluation),
-      refused("early_stopping_steps", kInt, "null", "Stop when nothing improves", kNoEvaluation),
+      {.name = "load_best_model_at_end",
+       .type = kBool,
+       .fallback = "false",
+       .help = "The result is the best checkpoint instead of the last; evaluations that are the best so far "
+               "are saved (HF)"},
+      {.name = "metric_for_best_model",
+       .help = "Figure that best checkpoints and early stopping go by: loss or perplexity; unset: loss (HF)"},
+      {.name = "greater_is_better",
+       .type = kBool,
+       .help = "Direction of the metric; both are better when lower (HF)"},
+      {.name = "early_stopping_steps",
+       .aliases = {"early_stopping_patience"},
+       .type = kInt,
+       .help = "Evaluations without a gain that end the run",
+       .min = 1,
+       .max = kMaxCount},
   };
 }
 

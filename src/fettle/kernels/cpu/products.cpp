@@ -83,6 +83,13 @@ void finish_rows(const MatmulArgs& args, int64_t row0, int64_t rows, int64_t col
   }
 }
 
+// Rounded to the matrix' dtype, once: a product in that dtype does it when it takes the values.
+void dequantize_row(const QuantizedMatrix& x, int64_t begin, int64_t count, DType product, float* out) {
+  const bool bf16_values = x.dtype == DType::kBF16;
+  dequantize(x, begin, count, out, !bf16_values && x.dtype != DType::kF32);
+  if (bf16_values && product != DType::kBF16) vector_kernels().round_bf16(out, count);
+}
+
 // y[m, n] = alpha x Wᵀ (+ beta y + bias) for a handful of rows: each weight row is read once and meets every
 // x.
 void few_rows(const MatmulArgs& args, const Shape3& s) {
@@ -98,7 +105,7 @@ void few_rows(const MatmulArgs& args, const Shape3& s) {
       const std::byte* w;
       if (args.quantized_b) {
         float* values = scratch_f32(15, s.k);
-        dequantize(*args.quantized_b, j * s.k, s.k, values);
+        dequantize_row(*args.quantized_b, j * s.k, s.k, DType::kF32, values);
         w = reinterpret_cast<const std::byte*>(values);
       } else {
         dtype = args.b->dtype();
@@ -159,7 +166,7 @@ const void* dequantized_panel(const QuantizedMatrix& x, int64_t row0, int64_t ro
   auto* out = reinterpret_cast<std::byte*>(scratch);
   for (int64_t r = 0; r < rows; ++r) {
     float* target = product == DType::kF32 ? scratch + r * columns : row;
-    dequantize(x, (row0 + r) * x.cols + col0, columns, target);
+    dequantize_row(x, (row0 + r) * x.cols + col0, columns, product, target);
     if (product != DType::kF32)
       write_f32(row, out + static_cast<size_t>(r * columns) * dtype_size(product), product, columns);
   }
