@@ -55,6 +55,14 @@ void merge_and_report(Session& session, const std::filesystem::path& base,
   say("Largest logit difference, adapter mounted and merged: {:.3g} (largest logit {:.3g}, weights stored as "
       "{})",
       most, largest, dtype_name(session.model->config().dtype));
+  // Rounding to 16 bits stays far below this.
+  if (most > 0.1 * largest)
+    warn(
+        "the merged model answers differently from the mounted adapter. An adapted embedding that the head "
+        "shares "
+        "changes the head as well once it is merged, in PEFT too; use the adapter unmerged, or leave the "
+        "embedding "
+        "out of lora_target");
 }
 
 }  // namespace fettle::app

@@ -1,38 +1,20 @@
 #include "fettle/peft/lora_init.h"
 
-// One thread, so that results do not depend on the number of threads.
-#define EIGEN_DONT_PARALLELIZE
-#include <Eigen/Dense>
 #include <charconv>
 #include <cmath>
 
 #include "fettle/base/error.h"
-#include "fettle/base/random.h"
 #include "fettle/peft/dense_weight.h"
+#include "fettle/peft/eigen_matrix.h"
 #include "fettle/peft/low_rank.h"
 
 namespace fettle {
 namespace {
 
-// Row-major, so that tensors are mapped without a copy.
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using MatrixMap = Eigen::Map<Matrix>;
 
 MatrixMap mapped(Tensor& t) {
   return {t.data<float>(), t.dim(0), t.dim(1)};
-}
-
-Matrix random_matrix(int64_t rows, int64_t cols, uint64_t seed, const std::string& name) {
-  RandomStream stream({seed, RandomUse::kInit, random_site(name), 1});
-  Matrix m(rows, cols);
-  for (int64_t i = 0; i < m.size(); ++i) m.data()[i] = static_cast<float>(stream.normal());
-  return m;
-}
-
-// The first columns of Q in the QR decomposition of a tall matrix.
-Matrix orthonormal(const Matrix& m) {
-  Eigen::HouseholderQR<Matrix> qr(m);
-  return qr.householderQ() * Matrix::Identity(m.rows(), std::min(m.rows(), m.cols()));
 }
 
 void fill_pissa(const Linear& linear, LoraMethod& method, int64_t rounds, uint64_t seed) {

@@ -1,17 +1,10 @@
 #include "fettle/peft/low_rank.h"
 
-// One thread, so that results do not depend on the number of threads.
-#define EIGEN_DONT_PARALLELIZE
-#include <Eigen/Dense>
-
-#include "fettle/base/random.h"
-#include "fettle/peft/adapter.h"
+#include "fettle/peft/eigen_matrix.h"
 
 namespace fettle {
 namespace {
 
-// Row-major, so that tensors are mapped without a copy.
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using ConstMap = Eigen::Map<const Matrix>;
 
 // Full decompositions of more elements than this take too long.
@@ -20,19 +13,6 @@ constexpr int64_t kOversampling = 16, kRounds = 8;
 
 ConstMap mapped(const Tensor& t) {
   return {t.data<float>(), t.dim(0), t.dim(1)};
-}
-
-Matrix random_matrix(int64_t rows, int64_t cols, uint64_t seed, const std::string& name) {
-  RandomStream stream({seed, RandomUse::kInit, random_site(name), 1});
-  Matrix m(rows, cols);
-  for (int64_t i = 0; i < m.size(); ++i) m.data()[i] = static_cast<float>(stream.normal());
-  return m;
-}
-
-// The first columns of Q in the QR decomposition of a tall matrix.
-Matrix orthonormal(const Matrix& m) {
-  Eigen::HouseholderQR<Matrix> qr(m);
-  return qr.householderQ() * Matrix::Identity(m.rows(), std::min(m.rows(), m.cols()));
 }
 
 Tensor copied(const Matrix& m) {

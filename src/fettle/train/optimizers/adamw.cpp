@@ -25,15 +25,7 @@ class AdamW : public Optimizer {
 
  protected:
   void update(size_t i, double learning_rate, float grad_scale) override {
-    AdamWArgs args{.learning_rate = static_cast<float>(learning_rate),
-                   .beta1 = static_cast<float>(options_.beta1),
-                   .beta2 = static_cast<float>(options_.beta2),
-                   .epsilon = static_cast<float>(options_.epsilon),
-                   .weight_decay = static_cast<float>(decay_of(i)),
-                   .step = steps_,
-                   .grad_scale = grad_scale};
-    backend_.adamw(parameters_[i]->value, parameters_[i]->gradient, states_[i][0].value, states_[i][1].value,
-                   args);
+    adamw_step(i, learning_rate, grad_scale);
   }
 };
 

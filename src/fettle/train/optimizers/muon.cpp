@@ -35,16 +35,7 @@ class Muon final : public Optimizer {
  protected:
   void update(size_t i, double learning_rate, float grad_scale) override {
     Parameter& p = *parameters_[i];
-    if (!is_matrix(p)) {
-      AdamWArgs args{.learning_rate = static_cast<float>(learning_rate),
-                     .beta1 = static_cast<float>(options_.beta1),
-                     .beta2 = static_cast<float>(options_.beta2),
-                     .epsilon = static_cast<float>(options_.epsilon),
-                     .weight_decay = static_cast<float>(decay_of(i)),
-                     .step = steps_,
-                     .grad_scale = grad_scale};
-      return backend_.adamw(p.value, p.gradient, states_[i][0].value, states_[i][1].value, args);
-    }
+    if (!is_matrix(p)) return adamw_step(i, learning_rate, grad_scale);
     Tensor direction = p.gradient.clone(MemoryKind::kWorkspace);
     float *d = direction.data<float>(), *buffer = states_[i][0].value.data<float>();
     for_element_runs(p.numel(), [&](int64_t begin, int64_t end) {

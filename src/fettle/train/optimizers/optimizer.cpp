@@ -52,6 +52,18 @@ double Optimizer::decay_of(size_t index) const {
   return decays(parameters_[index]->name) ? options_.weight_decay : 0.0;
 }
 
+void Optimizer::adamw_step(size_t index, double learning_rate, float grad_scale) {
+  AdamWArgs args{.learning_rate = static_cast<float>(learning_rate),
+                 .beta1 = static_cast<float>(options_.beta1),
+                 .beta2 = static_cast<float>(options_.beta2),
+                 .epsilon = static_cast<float>(options_.epsilon),
+                 .weight_decay = static_cast<float>(decay_of(index)),
+                 .step = steps_,
+                 .grad_scale = grad_scale};
+  Parameter& parameter = *parameters_[index];
+  backend_.adamw(parameter.value, parameter.gradient, states_[index][0].value, states_[index][1].value, args);
+}
+
 void Optimizer::step(double learning_rate, double grad_scale) {
   ++steps_;
   begin_step(learning_rate);

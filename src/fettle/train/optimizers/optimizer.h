@@ -81,6 +81,8 @@ class Optimizer {
   /// Before the updates of one step.
   virtual void begin_step(double learning_rate) {}
   double decay_of(size_t index) const;
+  /// AdamW on one parameter; states_[index] begins with both moments.
+  void adamw_step(size_t index, double learning_rate, float grad_scale);
 
   Backend& backend_;
   std::vector<Parameter*> parameters_;
