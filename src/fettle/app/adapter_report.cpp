@@ -126,7 +126,8 @@ void print_adapter_info(const std::filesystem::path& folder, bool json) {
       "method      {}\nbase        {}\nparameters  {} in {} tensors, {}\n", config.peft_type,
       config.base_model_name_or_path.empty() ? "(not named)" : printable(config.base_model_name_or_path, 200),
       format_count(parameters), tensors.size(), fmt::join(dtypes, ", "));
-  for (const auto& [key, value] : settings(config).items())
+  const Json own_settings = settings(config);
+  for (const auto& [key, value] : own_settings.items())
     if (key != "peft_type" && key != "task_type")
       fmt::print("{:<11} {}\n", key, printable(value.dump(), 200));
   Table table({"tensor", "count", "shape", "parameters", "rms from", "to"},
