@@ -14,13 +14,9 @@ import pathlib
 import random
 import subprocess
 
+from shapes import QWEN
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-QWEN = {
-    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864,
-    "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936,
-    "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": True,
-    "torch_dtype": "bfloat16", "hidden_act": "silu",
-}  # fmt: skip
 LORA = ["finetuning_type=lora", "lora_rank=16", "lora_alpha=32"]
 # name: (options, learning rate on the bundled model)
 METHODS = {

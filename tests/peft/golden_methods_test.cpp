@@ -10,12 +10,15 @@
 #include "fettle/models/loader.h"
 #include "fettle/peft/adapter.h"
 #include "fettle/peft/merge.h"
+#include "peft/model_checks.h"
 #include "support.h"
 
 namespace fettle {
 namespace {
 
 namespace fs = std::filesystem;
+using test::expect_near;
+using test::logits;
 
 struct MethodCase {
   std::string model, method;
@@ -35,21 +38,6 @@ std::vector<MethodCase> cases() {
 std::unique_ptr<CausalLM> load(const fs::path& folder) {
   std::vector<std::string> notes;
   return load_model(folder, {.compute = DType::kF32, .trainable_base = false, .progress = {}}, notes);
-}
-
-Tensor logits(CausalLM& model, const std::vector<int32_t>& ids) {
-  Context context{.backend = &cpu_backend(), .compute = DType::kF32};
-  return model.logits(context, model.hidden_states(context, make_input({ids}))).value;
-}
-
-void expect_near(const Tensor& got, const Tensor& want, double tolerance, const std::string& what) {
-  ASSERT_EQ(got.numel(), want.numel()) << what;
-  double largest = 1e-4, most = 0;
-  for (int64_t i = 0; i < want.numel(); ++i) {
-    largest = std::max(largest, static_cast<double>(std::abs(want.data<float>()[i])));
-    most = std::max(most, static_cast<double>(std::abs(got.data<float>()[i] - want.data<float>()[i])));
-  }
-  EXPECT_LE(most, tolerance * largest) << what;
 }
 
 // A prompt that is a plain table is saved as it is.

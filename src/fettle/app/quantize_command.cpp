@@ -17,12 +17,7 @@ void run(const CLI::App& command, const std::string& output) {
   Config config = read_config(command);
   config.require("model_name_or_path", "fettle quantize");
   std::filesystem::path base = config.get<std::string>("model_name_or_path");
-  std::optional<QuantizeOptions> options = quantize_options(config);
-  if (!options)
-    options = QuantizeOptions{
-        .kind = config.get<std::string>("quantization_type") == "fp4" ? QuantKind::kFP4 : QuantKind::kNF4,
-        .blocksize = std::stoll(config.get<std::string>("quantization_blocksize")),
-        .double_quantization = config.get<bool>("double_quantization")};
+  QuantizeOptions options = quantize_options(config, 4);
   ModelConfig model_config = read_model_config(base);
   WeightSource source = WeightSource::open_model(base);
   for (const std::string& name : source.names())
@@ -50,9 +45,8 @@ void run(const CLI::App& command, const std::string& output) {
   });
   writing.finish();
   staged.commit();
-  say("{} bits, {}: {} instead of {}", options->bits,
-      options->bits == 4 ? quant_kind_name(options->kind) : "int8", format_bytes(after),
-      format_bytes(before));
+  say("{} bits, {}: {} instead of {}", options.bits,
+      options.bits == 4 ? quant_kind_name(options.kind) : "int8", format_bytes(after), format_bytes(before));
   say("Quantised model: {}", output);
 }
 

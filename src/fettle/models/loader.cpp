@@ -120,14 +120,17 @@ void quantize_value(const QuantizeOptions& options, Parameter& parameter) {
 
 }  // namespace
 
-std::optional<QuantizeOptions> quantize_options(const Config& config) {
+QuantizeOptions quantize_options(const Config& config, int fallback_bits) {
   std::optional<std::string> bits = config.get<std::optional<std::string>>("quantization_bit");
-  if (!bits) return std::nullopt;
-  return QuantizeOptions{
-      .bits = std::stoi(*bits),
-      .kind = config.get<std::string>("quantization_type") == "fp4" ? QuantKind::kFP4 : QuantKind::kNF4,
-      .blocksize = std::stoll(config.get<std::string>("quantization_blocksize")),
-      .double_quantization = config.get<bool>("double_quantization")};
+  return {.bits = bits ? std::stoi(*bits) : fallback_bits,
+          .kind = config.get<std::string>("quantization_type") == "fp4" ? QuantKind::kFP4 : QuantKind::kNF4,
+          .blocksize = std::stoll(config.get<std::string>("quantization_blocksize")),
+          .double_quantization = config.get<bool>("double_quantization")};
+}
+
+std::optional<QuantizeOptions> quantize_options(const Config& config) {
+  if (!config.get<std::optional<std::string>>("quantization_bit")) return std::nullopt;
+  return quantize_options(config, 4);
 }
 
 std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& options,

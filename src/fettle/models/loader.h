@@ -21,6 +21,8 @@ struct QuantizeOptions {
 
 /// quantization_bit and what goes with it; empty when it is unset.
 std::optional<QuantizeOptions> quantize_options(const Config& config);
+/// The same with `fallback_bits` when quantization_bit is unset.
+QuantizeOptions quantize_options(const Config& config, int fallback_bits);
 
 struct LoadOptions {
   /// What products will run in. bf16 turns f16 and f32 weights into bf16 at load; f32 keeps stored weights as

@@ -467,7 +467,6 @@ class FineTuning {
     if (arguments_.load_best_model_at_end && summary.best_step > 0 && summary.best_step != summary.steps &&
         !summary.stopped)
       copy_checkpoint_weights(output_ / fmt::format("checkpoint-{}", summary.best_step), output_);
-    write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
     say_result(summary, files);
     if (summary.stopped)
       throw Error(ExitCode::kResumable,

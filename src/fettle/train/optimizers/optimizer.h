@@ -75,7 +75,7 @@ class Optimizer {
     const char* name;
     Tensor value;
   };
-  /// Zeros, paged if asked for. The reference is valid until the next call for this parameter.
+  /// Zeros, paged if asked for.
   Tensor new_state(const Shape& shape, DType dtype = DType::kF32) const;
   virtual void update(size_t index, double learning_rate, float grad_scale) = 0;
   /// Before the updates of one step.
