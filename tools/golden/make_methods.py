@@ -80,6 +80,7 @@ CASES = {
     "lora-tokens": (lambda: lora(trainable_token_indices=list(TOKENS)), {}),
     "lora-pissa": (lambda: lora(init_lora_weights="pissa", target_modules=list(ALL)), dict(init=True)),
     "lora-olora": (lambda: lora(init_lora_weights="olora", target_modules=list(ALL)), dict(init=True)),
+    "lora-replicated": (lambda: lora(layer_replication=[[0, 2], [1, 2]]), dict(merge=False)),
     "dora": (lambda: lora(use_dora=True, target_modules=list(ALL)), {}),
     "adalora": (
         lambda: AdaLoraConfig(
@@ -233,6 +234,8 @@ def make_case(model_name, case):
     torch.manual_seed(11)
     base = make_models.load(make_models.MODELS / model_name)
     rows = make_models.make_rows(model_name, base.config.vocab_size)
+    if case == "lora-replicated" and getattr(base.config, "layer_types", None):
+        base.config.layer_types = base.config.layer_types * 2  # transformers reads it, and PEFT does not lengthen it
     tuned = get_peft_model(base, make())
     if not options.get("init"):
         randomise(tuned, model_name, case)

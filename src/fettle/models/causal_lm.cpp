@@ -42,4 +42,24 @@ bool CausalLM::head_trainable() {
   return head().trainable();
 }
 
+void CausalLM::replicate_layers(const std::vector<int64_t>&) {
+  fail_usage("layer_replication: not known for {}", config_.architecture);
+}
+
+ReplicatedLayers::ReplicatedLayers(CausalLM& model, const std::vector<std::pair<int64_t, int64_t>>& ranges,
+                                   const std::string& origin)
+    : model_(model) {
+  constexpr int64_t kMostLayers = 4096;
+  const int64_t layers = model.config().num_hidden_layers;
+  std::vector<int64_t> sources;
+  for (auto [first, end] : ranges) {
+    if (first < 0 || end > layers || first >= end ||
+        static_cast<int64_t>(sources.size()) + end - first > kMostLayers)
+      fail_input("{}: layer_replication [{}, {}]: the model has layers 0 to {}, and {} may be made of them",
+                 origin, first, end, layers - 1, kMostLayers);
+    for (int64_t i = first; i < end; ++i) sources.push_back(i);
+  }
+  model.replicate_layers(sources);
+}
+
 }  // namespace fettle

@@ -62,11 +62,35 @@ class CausalLM {
   /// Whether anything in the head is trainable.
   bool head_trainable();
 
+  /// Puts the model together anew from layers `sources`, which may come several times: each place has modules
+  /// of its own, with paths by place, and shares the weights of its source. Error(kUsage) where the
+  /// architecture does not know how.
+  virtual void replicate_layers(const std::vector<int64_t>& sources);
+  /// Takes the last replicate_layers() back.
+  virtual void restore_layers() {}
+
   /// Put before every sequence that has no cached tokens yet; may be null.
   std::shared_ptr<PromptMethod> prompt;
 
+ protected:
+  void set_layer_count(int64_t count) { config_.num_hidden_layers = count; }
+
  private:
   ModelConfig config_;
+};
+
+/// Layers replicated for as long as it lives: `ranges` [first, end) one after another, as PEFT's
+/// layer_replication. Error(kBadInput) naming `origin` for a range that the model does not have.
+class ReplicatedLayers {
+ public:
+  ReplicatedLayers(CausalLM& model, const std::vector<std::pair<int64_t, int64_t>>& ranges,
+                   const std::string& origin);
+  ~ReplicatedLayers() { model_.restore_layers(); }
+  ReplicatedLayers(const ReplicatedLayers&) = delete;
+  ReplicatedLayers& operator=(const ReplicatedLayers&) = delete;
+
+ private:
+  CausalLM& model_;
 };
 
 /// Builds the model that config.json names, without weights. Unknown architectures: Error(kBadInput) with the

@@ -1,6 +1,8 @@
 #include "fettle/models/decoder.h"
 
 #include <cmath>
+#include <set>
+#include <utility>
 
 #include "fettle/base/error.h"
 #include "fettle/base/random.h"
@@ -18,7 +20,8 @@ class Decoder final : public CausalLM {
         layers_(std::move(parts.blocks)),
         norm_(std::move(parts.norm)),
         lm_head_("lm_head", config.hidden_size, config.vocab_size, false),
-        rotary_(config.rotary) {
+        rotary_(config.rotary),
+        make_block_(std::move(parts.make_block)) {
     if (!parts.position_embedding.empty())
       positions_ = std::make_unique<Embedding>(parts.position_embedding, config.max_position_embeddings,
                                                config.hidden_size);
@@ -116,12 +119,46 @@ class Decoder final : public CausalLM {
       }
       for (Norm* norm : layer->norms()) add_norm(*norm, all);
     }
+    if (!replaced_.empty()) drop_repeated(all);
     add_norm(*norm_, all);
     if (lm_head_.weight != embed_tokens_.weight) all.push_back(lm_head_.weight.get());
     return all;
   }
 
+  void replicate_layers(const std::vector<int64_t>& sources) override {
+    if (!make_block_) CausalLM::replicate_layers(sources);
+    std::vector<std::unique_ptr<DecoderBlock>> layers;
+    for (int64_t source : sources) {
+      layers.push_back(make_block_(static_cast<int64_t>(layers.size()), source));
+      share_weights(*layers_[static_cast<size_t>(source)], *layers.back());
+    }
+    replaced_.push_back(std::exchange(layers_, std::move(layers)));
+    set_layer_count(static_cast<int64_t>(layers_.size()));
+  }
+  void restore_layers() override {
+    layers_ = std::move(replaced_.back());
+    replaced_.pop_back();
+    set_layer_count(static_cast<int64_t>(layers_.size()));
+  }
+
  private:
+  static void share_weights(DecoderBlock& from, DecoderBlock& to) {
+    std::vector<Linear*> linears = from.linears(), own_linears = to.linears();
+    for (size_t i = 0; i < linears.size(); ++i) {
+      own_linears[i]->weight = linears[i]->weight;
+      own_linears[i]->bias = linears[i]->bias;
+    }
+    std::vector<Norm*> norms = from.norms(), own_norms = to.norms();
+    for (size_t i = 0; i < norms.size(); ++i) {
+      own_norms[i]->weight = norms[i]->weight;
+      own_norms[i]->bias = norms[i]->bias;
+    }
+  }
+  static void drop_repeated(std::vector<Parameter*>& all) {
+    std::set<const Parameter*> seen;
+    std::erase_if(all, [&](const Parameter* p) { return !seen.insert(p).second; });
+  }
+
   using Prefixes = std::vector<std::pair<Var, Var>>;
 
   static void add_norm(Norm& norm, std::vector<Parameter*>& all) {
@@ -185,6 +222,8 @@ class Decoder final : public CausalLM {
   std::unique_ptr<Norm> norm_;
   Linear lm_head_;
   RotaryEmbedding rotary_;
+  std::function<std::unique_ptr<DecoderBlock>(int64_t, int64_t)> make_block_;
+  std::vector<std::vector<std::unique_ptr<DecoderBlock>>> replaced_;  // layers before each replication
   std::unique_ptr<WeightGate> gate_ = std::make_unique<WeightGate>();
 };
 

@@ -8,12 +8,13 @@ namespace {
 
 class GatedBlock final : public DecoderBlock {
  public:
-  GatedBlock(const ModelConfig& c, const GatedDecoderOptions& o, int64_t index)
+  /// `like`: the layer whose window it has.
+  GatedBlock(const ModelConfig& c, const GatedDecoderOptions& o, int64_t index, int64_t like)
       : path_(fmt::format("model.layers.{}.", index)),
         heads_(c.num_attention_heads),
         kv_heads_(c.num_key_value_heads),
         dim_(c.head_dim),
-        window_(o.windows.empty() ? 0 : o.windows[static_cast<size_t>(index)]),
+        window_(o.windows.empty() ? 0 : o.windows[static_cast<size_t>(like)]),
         input_layernorm_(path_ + "input_layernorm", c.hidden_size, c.rms_norm_eps),
         post_attention_layernorm_(path_ + "post_attention_layernorm", c.hidden_size, c.rms_norm_eps),
         q_proj_(path_ + "self_attn.q_proj", c.hidden_size, heads_ * dim_, o.qkv_bias),
@@ -73,7 +74,10 @@ class GatedBlock final : public DecoderBlock {
 std::unique_ptr<CausalLM> make_gated_decoder(const ModelConfig& config, const GatedDecoderOptions& options) {
   DecoderParts parts;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i)
-    parts.blocks.push_back(std::make_unique<GatedBlock>(config, options, i));
+    parts.blocks.push_back(std::make_unique<GatedBlock>(config, options, i, i));
+  parts.make_block = [config, options](int64_t index, int64_t like) {
+    return std::make_unique<GatedBlock>(config, options, index, like);
+  };
   parts.norm = std::make_unique<Norm>("model.norm", config.hidden_size, config.rms_norm_eps);
   return make_decoder(config, std::move(parts));
 }

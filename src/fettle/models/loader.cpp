@@ -118,6 +118,14 @@ void quantize_value(const QuantizeOptions& options, Parameter& parameter) {
   parameter.value = Tensor();
 }
 
+// Weights of the linears but the head.
+std::set<const Parameter*> quantizable(CausalLM& model) {
+  std::set<const Parameter*> weights;
+  for (const Linear* linear : model.linears())
+    if (linear != &model.head() && !linear->conv1d) weights.insert(linear->weight.get());
+  return weights;
+}
+
 }  // namespace
 
 QuantizeOptions quantize_options(const Config& config, int fallback_bits) {
@@ -133,6 +141,12 @@ std::optional<QuantizeOptions> quantize_options(const Config& config) {
   return quantize_options(config, 4);
 }
 
+void quantize_linears(CausalLM& model, const QuantizeOptions& options) {
+  std::set<const Parameter*> linears = quantizable(model);
+  for (Parameter* parameter : model.parameters())
+    if (linears.contains(parameter) && !parameter->quantized) quantize_value(options, *parameter);
+}
+
 std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& options,
                                      std::vector<std::string>& notes) {
   ModelConfig config = read_model_config(folder);
@@ -141,9 +155,7 @@ std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& 
   notes.insert(notes.end(), source.notes().begin(), source.notes().end());
   check_weights(*model, source, notes);
   uint64_t done = 0, total = source.total_bytes();
-  std::set<const Parameter*> linears;
-  for (const Linear* linear : model->linears())
-    if (linear != &model->head() && !linear->conv1d) linears.insert(linear->weight.get());
+  std::set<const Parameter*> linears = quantizable(*model);
   if (options.quantize && linears.empty())
     fail_usage("quantization_bit: {} stores its weights transposed, which has no quantised form here",
                config.architecture);

@@ -24,6 +24,9 @@ std::optional<QuantizeOptions> quantize_options(const Config& config);
 /// The same with `fallback_bits` when quantization_bit is unset.
 QuantizeOptions quantize_options(const Config& config, int fallback_bits);
 
+/// Quantises in place what load_model() would quantise, where it is not yet.
+void quantize_linears(CausalLM& model, const QuantizeOptions& options);
+
 struct LoadOptions {
   /// What products will run in. bf16 turns f16 and f32 weights into bf16 at load; f32 keeps stored weights as
   /// they are (they are widened panel by panel, so the numbers are those of an f32 model).

@@ -50,9 +50,11 @@ void fill_value(Parameter& parameter, float value) {
   for (float& v : parameter.value.span<float>()) v = value;
 }
 
-std::unique_ptr<Adapter> Adapter::create(CausalLM& model, AdapterConfig config, uint64_t seed) {
+std::unique_ptr<Adapter> Adapter::create(CausalLM& model, AdapterConfig config, uint64_t seed,
+                                         const Calibration* calibration) {
   AdapterMaker make = adapter_kind(config).make;
   std::unique_ptr<Adapter> adapter = make(model, std::move(config));
+  adapter->calibrate(calibration, seed);
   adapter->mount();
   adapter->initialise(seed);
   adapter->replace_modules(adapter->config_.modules_to_save);
@@ -150,7 +152,7 @@ std::vector<std::string> LinearAdapter::default_target_modules() const {
   return default_targets(model_.config().model_type);
 }
 
-void LinearAdapter::mount() {
+std::vector<Linear*> LinearAdapter::selected_linears() {
   TargetSpec targets = config_.targets;
   if (targets.modules.empty() && targets.pattern.empty()) {
     targets.modules = default_target_modules();
@@ -160,7 +162,11 @@ void LinearAdapter::mount() {
     config_.targets.modules = targets.modules;
   }
   for (const std::string& name : config_.modules_to_save) targets.exclude_modules.push_back(name);
-  for (Linear* linear : select_targets(model_, targets, other_targets())) {
+  return select_targets(model_, targets, other_targets());
+}
+
+void LinearAdapter::mount() {
+  for (Linear* linear : selected_linears()) {
     std::shared_ptr<LinearMethod> method = make_method(*linear);
     method->owner = route_owner();
     linear->methods.push_back(method);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "fettle/peft/adapter_config.h"
 
 namespace fettle {
+
+struct Calibration;
 
 /// What PEFT puts before the path of a module in adapter_model.safetensors.
 inline constexpr std::string_view kAdapterKeyPrefix = "base_model.model.";
@@ -23,7 +26,9 @@ class Adapter {
  public:
   /// New weights for `config`, drawn from `seed`. Error(kUsage) when the configuration does not fit the
   /// model.
-  static std::unique_ptr<Adapter> create(CausalLM& model, AdapterConfig config, uint64_t seed);
+  /// `calibration`: training data, for initialisations that look at them (lora_calibration.h); may be null.
+  static std::unique_ptr<Adapter> create(CausalLM& model, AdapterConfig config, uint64_t seed,
+                                         const Calibration* calibration = nullptr);
   /// From an adapter folder of ours or of PEFT (safetensors or bin; f32, f16 or bf16, kept in f32).
   /// Error(kBadInput) naming the file and the first key that is missing, foreign or of another shape.
   static std::unique_ptr<Adapter> load(CausalLM& model, const std::filesystem::path& folder);
@@ -69,6 +74,8 @@ class Adapter {
   Adapter(CausalLM& model, AdapterConfig config) : model_(model), config_(std::move(config)) {}
   /// Creates the parameters (zeros) and puts the method in its place.
   virtual void mount() = 0;
+  /// Before mount(), for a new adapter: looks at data where its first values come from there.
+  virtual void calibrate(const Calibration* calibration, uint64_t seed) {}
   /// Gives new parameters their first values.
   virtual void initialise(uint64_t seed) = 0;
   /// The method's own parameters, in the order in which they are saved.
@@ -101,6 +108,7 @@ class Adapter {
 
   CausalLM& model_;
   AdapterConfig config_;
+  std::optional<ReplicatedLayers> replicated_;  ///< taken back last, when nothing lies on them any more
   std::vector<Replacement> replacements_;
 
  private:
@@ -124,6 +132,8 @@ class LinearAdapter : public Adapter {
   };
   virtual std::shared_ptr<LinearMethod> make_method(Linear& linear) = 0;
   virtual std::vector<std::string> default_target_modules() const;
+  /// What config_ selects, defaults filled in.
+  std::vector<Linear*> selected_linears();
   /// Paths of modules other than linears that target_modules may name.
   virtual std::vector<std::string> other_targets() const { return {}; }
   void mount() override;

@@ -6,6 +6,7 @@
 #include "fettle/peft/dense_weight.h"
 #include "fettle/peft/dora.h"
 #include "fettle/peft/embedding_methods.h"
+#include "fettle/peft/lora_calibration.h"
 #include "fettle/peft/lora_init.h"
 #include "fettle/peft/methods.h"
 
@@ -15,12 +16,19 @@ namespace {
 class LoraAdapter final : public LinearAdapter {
  public:
   LoraAdapter(CausalLM& model, AdapterConfig config)
-      : LinearAdapter(model, std::move(config)), lora_(parse_lora_config(config_)) {}
+      : LinearAdapter(model, std::move(config)), lora_(parse_lora_config(config_)) {
+    if (!lora_.layer_replication.empty())
+      replicated_.emplace(model_, lora_.layer_replication, config_.origin);
+  }
 
   std::string acts_beside_linears() const override {
     if (!originals_.empty()) return fmt::format("init_lora_weights {} changed the base", lora_.init);
     if (!embeddings_.empty() || tokens_) return "an embedding is adapted";
+    if (replicated_) return "layers are replicated";
     return LinearAdapter::acts_beside_linears();
+  }
+  std::string why_not_mergeable() const override {
+    return replicated_ ? "its base has replicated layers, which share their weights" : "";
   }
   std::string description() const override {
     return fmt::format("{}, r {}, alpha {}", lora_.use_dora ? "DoRA" : "LoRA", lora_.r, lora_.lora_alpha);
@@ -67,10 +75,26 @@ class LoraAdapter final : public LinearAdapter {
     if (tokens_) tokens_->activate(active);
   }
 
+  void calibrate(const Calibration* calibration, uint64_t seed) override {
+    if (!needs_calibration(lora_.init)) return;
+    if (!calibration) fail_usage("init_lora_weights {}: needs training data", lora_.init);
+    if (lora_.use_dora && lora_.init != "eva")
+      fail_usage("init_lora_weights {}: changes the base weights, which use_dora does not allow", lora_.init);
+    starts_ = calibrated_starts(model_, config_, lora_, selected_linears(), *calibration, seed);
+    lora_ = parse_lora_config(config_);  // EVA writes patterns of its own
+  }
+
   void initialise(uint64_t seed) override {
     for (Site& site : sites_) {
       LoraMethod& method = *lora(site);
-      LoraInit init = initialise_lora(lora_.init, *site.linear, method, seed);
+      LoraInit init;
+      if (auto start = starts_.find(site.linear->path); start != starts_.end())
+        init = take_start(start->second, method);
+      else if (lora_.init == "loftq")
+        init = initialise_loftq(loftq(), *site.linear, method);
+      else
+        init = initialise_lora(lora_.init, *site.linear, method, seed);
+      if (init.quantized_base) quantize_base(*site.linear, init.quantized_base);
       if (init.changes_base) {
         method.a0 = method.a->value.clone(MemoryKind::kAdapters);
         method.b0 = method.b->value.clone(MemoryKind::kAdapters);
@@ -80,6 +104,7 @@ class LoraAdapter final : public LinearAdapter {
     }
     // A zero, B normal: PEFT's order for embeddings.
     for (EmbeddingSite& site : embeddings_) fill_normal(*site.method->b, 1.0, seed);
+    starts_.clear();
   }
 
   // The base of such an adapter is the residual that its initialisation left; the exact ones are done again.
@@ -87,7 +112,8 @@ class LoraAdapter final : public LinearAdapter {
     const std::string& init = lora_.init;
     if (init == "pissa" || init == "olora")
       initialise(0);
-    else if (init.starts_with("pissa") || init == "corda" || init == "lora_ga" || init == "loftq")
+    else if (init.starts_with("pissa") || init == "corda" || init == "lora_ga" ||
+             (init == "loftq" && !sites_.front().linear->weight->quantized))
       fail_input(
           "{}: init_lora_weights = \"{}\" changed the base model in a way that cannot be repeated; save the "
           "adapter "
@@ -136,6 +162,7 @@ class LoraAdapter final : public LinearAdapter {
                  {"use_dora", lora_.use_dora},
                  {"use_rslora", lora_.use_rslora}};
     if (lora_.lora_bias) json["lora_bias"] = true;
+    if (replicated_) json["layer_replication"] = lora_.layer_replication;
     if (!lora_.trainable_tokens.empty()) {
       std::string name = input_embedding_name(model_);
       json["trainable_token_indices"] =
@@ -147,6 +174,32 @@ class LoraAdapter final : public LinearAdapter {
 
  private:
   static LoraMethod* lora(const Site& site) { return static_cast<LoraMethod*>(site.method.get()); }
+
+  static LoraInit take_start(const LoraStart& start, LoraMethod& method) {
+    method.a->value.assign(start.a.raw(), start.a.nbytes());
+    if (start.b.defined()) method.b->value.assign(start.b.raw(), start.b.nbytes());
+    return {.changes_base = start.b.defined(), .quantized_base = nullptr};
+  }
+
+  LoftQ loftq() const {
+    static const Json kEmpty = Json::object();
+    const Json& json = config_.sorted();
+    const bool given = json.contains("loftq_config") && json["loftq_config"].is_object();
+    ConfigFields fields(given ? json["loftq_config"] : kEmpty, config_.origin + ": loftq_config");
+    const int64_t bits = fields.integer("loftq_bits", 4, 4, 8);
+    if (bits != 4 && bits != 8) fail_usage("loftq_config: loftq_bits is {}, expected 4 or 8", bits);
+    return {.bits = static_cast<int>(bits),
+            .rounds = fields.integer("loftq_iter", 1, 1, 100),
+            .kind = fields.string("quant_type", "nf4") == "fp4" ? QuantKind::kFP4 : QuantKind::kNF4,
+            .blocksize = fields.integer("blocksize", 64, 32, 4096),
+            .double_quantization = fields.boolean("double_quantization", false)};
+  }
+
+  // For good: a base that LoftQ quantised stays so, since keeping the other would cost what quantising saves.
+  static void quantize_base(Linear& linear, std::shared_ptr<const QuantizedMatrix> matrix) {
+    linear.weight->quantized = std::move(matrix);
+    linear.weight->value = Tensor();
+  }
 
   // W - s B A takes the place of W while the adapter is mounted.
   void change_base(Linear& linear, const LoraMethod& method) {
@@ -206,6 +259,7 @@ class LoraAdapter final : public LinearAdapter {
   }
 
   LoraConfig lora_;
+  std::map<std::string, LoraStart> starts_;
   std::vector<Original> originals_;
   std::vector<EmbeddingSite> embeddings_;
   std::optional<TokenRows> tokens_;

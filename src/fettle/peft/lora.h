@@ -21,6 +21,9 @@ struct LoraConfig {
   std::string bias = "none";              ///< none, all, lora_only
   std::string init = "true";              ///< init_lora_weights: "true", "false", or a name
   std::vector<int64_t> trainable_tokens;  ///< rows of the input embedding that are trained
+  /// Ranges of layers [first, end) that the model is put together from anew, sharing weights; empty: as it
+  /// is.
+  std::vector<std::pair<int64_t, int64_t>> layer_replication;
   std::vector<std::pair<std::string, int64_t>> rank_pattern;  ///< first match wins
   std::vector<std::pair<std::string, double>> alpha_pattern;
 

@@ -13,11 +13,29 @@ namespace {
 // settings of initialisations, which are over once an adapter is saved.
 void refuse_variants(const AdapterConfig& config) {
   for (const char* key :
-       {"use_qalora", "alora_invocation_tokens", "velora_config", "monteclora_config", "layer_replication",
-        "target_parameters", "use_bdlora", "arrow_config", "kasa_config", "megatron_config"})
+       {"use_qalora", "alora_invocation_tokens", "velora_config", "monteclora_config", "target_parameters",
+        "use_bdlora", "arrow_config", "kasa_config", "megatron_config"})
     if (config.is_set(key))
       fail_input("{}: {} = {}: this variant of LoRA is not supported; convert the adapter to plain LoRA",
                  config.origin, key, printable(config.sorted()[key].dump(), 60));
+}
+
+// [[0, 4], [2, 5]]: layers 0 1 2 3 2 3 4.
+std::vector<std::pair<int64_t, int64_t>> read_ranges(const AdapterConfig& config) {
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  if (!config.is_set("layer_replication")) return ranges;
+  const Json& list = config.sorted()["layer_replication"];
+  auto bad = [&] {
+    fail_input("{}: layer_replication is {}, expected pairs of layers [[first, end], …]", config.origin,
+               printable(list.dump(), 60));
+  };
+  if (!list.is_array()) bad();
+  for (const Json& pair : list) {
+    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_integer() || !pair[1].is_number_integer())
+      bad();
+    ranges.emplace_back(pair[0].get<int64_t>(), pair[1].get<int64_t>());
+  }
+  return ranges;
 }
 
 }  // namespace
@@ -56,6 +74,7 @@ LoraConfig parse_lora_config(const AdapterConfig& config) {
       fail_input("{}: init_lora_weights is {}, expected true, false or a name", config.origin,
                  printable(init.dump(), 40));
   }
+  lora.layer_replication = read_ranges(config);
   lora.trainable_tokens = read_token_indices(config, "trainable_token_indices");
   if (config.peft_type == "ADALORA") return lora;  // its rank_pattern holds masks
   read_pattern(config, "rank_pattern", lora.rank_pattern);

@@ -94,9 +94,41 @@ LoraInit initialise_lora(const std::string& init, const Linear& linear, LoraMeth
   }
   fail_usage(
       "init_lora_weights \"{}\" is not available; known: true, false, gaussian, orthogonal, pissa, "
-      "pissa_niter_N, "
-      "olora",
+      "pissa_niter_N, olora, loftq, eva, corda, lora_ga",
       printable(init));
+}
+
+LoraInit initialise_loftq(const LoftQ& settings, const Linear& linear, LoraMethod& method) {
+  if (linear.weight->quantized)
+    fail_usage("init_lora_weights loftq: {} is quantised already; start from the unquantised model",
+               linear.path);
+  if (linear.conv1d)
+    fail_usage("init_lora_weights loftq: {} is a Conv1D, which is not quantised", linear.path);
+  const int64_t r = method.a->shape[0];
+  if (r > std::min(linear.in_features, linear.out_features))
+    fail_usage("init_lora_weights loftq: rank {} is larger than {} has ({} x {})", r, linear.path,
+               linear.out_features, linear.in_features);
+  Tensor weight = dense_weight(linear), rest = f32_copy(weight);
+  LoraInit result;
+  for (int64_t round = 0; round < settings.rounds; ++round) {
+    if (round > 0) {
+      rest = f32_copy(weight);
+      add_low_rank(rest, method.b->value, method.a->value, -1.0f);
+    }
+    // Rounded to what the base computes with, as a base that is loaded in 4 bits is.
+    Tensor stored = rest.to(linear.weight->value.dtype(), MemoryKind::kWorkspace);
+    result.quantized_base = settings.bits == 8 ? quantize_8bit(stored)
+                                               : quantize_4bit(stored, settings.kind, settings.blocksize,
+                                                               settings.double_quantization);
+    Tensor residual = dequantize(*result.quantized_base);
+    MatrixMap left = mapped(residual);
+    left = mapped(weight) - left;
+    Triplets t = best_triplets(residual, r, method.a->name);
+    Eigen::VectorXf root = Eigen::Map<Eigen::VectorXf>(t.s.data<float>(), r).cwiseSqrt();
+    mapped(method.a->value) = root.asDiagonal() * mapped(t.v).transpose();
+    mapped(method.b->value) = mapped(t.u) * root.asDiagonal();
+  }
+  return result;
 }
 
 }  // namespace fettle

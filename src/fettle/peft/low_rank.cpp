@@ -28,15 +28,21 @@ Triplets leading(const Matrix& u, const Eigen::VectorXf& s, const Matrix& v, int
   return {copied(u.leftCols(r)), values, copied(v.leftCols(r))};
 }
 
-Triplets subspace(const Tensor& matrix, int64_t directions, int64_t r, int64_t rounds, uint64_t seed,
+// w q, or wᵀ q: the products with the large matrix run on all threads.
+Matrix times(const Tensor& w, const Matrix& q, bool transposed) {
+  Tensor right = copied(q), out = Tensor::empty({w.dim(transposed ? 1 : 0), q.cols()}, DType::kF32);
+  cpu_backend().matmul({.a = &w, .b = &right, .out = &out, .transpose_a = transposed});
+  return mapped(out);
+}
+
+Triplets subspace(const Tensor& w, int64_t directions, int64_t r, int64_t rounds, uint64_t seed,
                   const std::string& name) {
-  ConstMap w = mapped(matrix);
-  Matrix q = orthonormal(w * random_matrix(w.cols(), directions, seed, name));
+  Matrix q = orthonormal(times(w, random_matrix(w.dim(1), directions, seed, name), false));
   for (int64_t i = 0; i < rounds; ++i) {
-    q = orthonormal(w.transpose() * q);
-    q = orthonormal(w * q);
+    q = orthonormal(times(w, q, true));
+    q = orthonormal(times(w, q, false));
   }
-  Matrix small = q.transpose() * w;  // [directions, n]
+  Matrix small = times(w, q, true).transpose();  // [directions, n]
   Eigen::BDCSVD<Matrix> svd(small, Eigen::ComputeThinU | Eigen::ComputeThinV);
   return leading(q * svd.matrixU(), svd.singularValues(), svd.matrixV(), r);
 }

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "fettle/base/error.h"
+#include "fettle/models/loader.h"
 
 namespace fettle {
 namespace {
@@ -58,6 +59,52 @@ void add_lora(const Config& c, OrderedJson& keys) {
   keys["lora_dropout"] = c.get<double>("lora_dropout");
 }
 
+// Settings of initialisations, under PEFT's names.
+void add_init_settings(const Config& c, const std::string& init, OrderedJson& keys) {
+  for (auto [key, of] : {std::pair{"eva_config", "eva"}, std::pair{"corda_config", "corda"},
+                         std::pair{"lora_ga_config", "lora_ga"}, std::pair{"loftq_config", "loftq"}}) {
+    Json given = c.object(key);
+    if (given.is_null()) continue;
+    if (init != of) fail_usage("{}: only read with init_lora_weights: {}", key, of);
+    keys[key] = OrderedJson::parse(given.dump());
+  }
+  keys["init_samples"] = c.get<int64_t>("init_samples");
+  if (init != "loftq") return;
+  const QuantizeOptions base = quantize_options(c, 4);
+  OrderedJson& loftq = keys["loftq_config"];
+  if (!loftq.is_object()) loftq = OrderedJson::object();
+  const bool wanted = c.is_set("quantization_bit");
+  if (!loftq.contains("loftq_bits")) loftq["loftq_bits"] = base.bits;
+  if (wanted && loftq["loftq_bits"] != base.bits)
+    fail_usage("loftq_config: loftq_bits {} and quantization_bit {} contradict each other",
+               loftq["loftq_bits"].dump(), base.bits);
+  loftq["quant_type"] = quant_kind_name(base.kind);
+  loftq["blocksize"] = base.blocksize;
+  loftq["double_quantization"] = wanted && base.double_quantization;
+}
+
+// "0-16": layers 0 to 15.
+void add_replication(const Config& c, OrderedJson& keys) {
+  Names ranges = c.get<Names>("layer_replication");
+  if (ranges.empty()) return;
+  OrderedJson list = OrderedJson::array();
+  for (const std::string& range : ranges) {
+    int64_t first = 0, end = 0;
+    const char *begin = range.data(), *stop = begin + range.size();
+    auto middle = std::from_chars(begin, stop, first);
+    bool good = middle.ec == std::errc() && middle.ptr != stop && *middle.ptr == '-';
+    if (good) {
+      auto last = std::from_chars(middle.ptr + 1, stop, end);
+      good = last.ec == std::errc() && last.ptr == stop;
+    }
+    if (!good)
+      fail_usage("layer_replication ({}): \"{}\" is no range, expected FIRST-END as in 0-16",
+                 c.origin("layer_replication").text, printable(range));
+    list.push_back({first, end});
+  }
+  keys["layer_replication"] = list;
+}
+
 void add_plain_lora(const Config& c, OrderedJson& keys) {
   keys["r"] = c.get<int64_t>("lora_rank");
   add_lora(c, keys);
@@ -66,6 +113,7 @@ void add_plain_lora(const Config& c, OrderedJson& keys) {
   keys["bias"] = c.get<std::string>("bias");
   std::vector<int64_t> tokens = integers(c, "trainable_token_indices");
   if (!tokens.empty()) keys["trainable_token_indices"] = tokens;
+  add_replication(c, keys);
   std::string init = c.get<std::string>("init_lora_weights");
   if (c.get<bool>("pissa_init")) {
     if (c.is_set("init_lora_weights"))
@@ -73,6 +121,7 @@ void add_plain_lora(const Config& c, OrderedJson& keys) {
     int64_t rounds = c.get<int64_t>("pissa_iter");
     init = rounds < 0 ? "pissa" : fmt::format("pissa_niter_{}", rounds);
   }
+  add_init_settings(c, init, keys);
   if (init == "true" || init == "false")
     keys["init_lora_weights"] = init == "true";
   else

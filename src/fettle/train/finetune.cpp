@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "fettle/base/error.h"
 #include "fettle/base/failpoint.h"
@@ -11,11 +12,13 @@
 #include "fettle/base/terminal.h"
 #include "fettle/base/threads.h"
 #include "fettle/data/dataset.h"
+#include "fettle/data/packing.h"
 #include "fettle/data/preview.h"
 #include "fettle/data/request.h"
 #include "fettle/models/loader.h"
 #include "fettle/models/saver.h"
 #include "fettle/peft/adapter.h"
+#include "fettle/peft/lora_calibration.h"
 #include "fettle/track/plot.h"
 #include "fettle/train/adapter_options.h"
 #include "fettle/train/checkpoint.h"
@@ -115,6 +118,7 @@ class FineTuning {
     method_ = config.get<std::string>("finetuning_type");
     full_ = method_ == "full" || method_ == "freeze";
     compute_ = config.get<bool>("bf16") ? DType::kBF16 : DType::kF32;
+    loftq_ = !full_ && config.get<std::string>("init_lora_weights") == "loftq";
     if (std::optional<int> threads = config.get<std::optional<int>>("threads")) set_thread_count(*threads);
   }
 
@@ -220,7 +224,7 @@ class FineTuning {
     model_ = load_model(base_,
                         {.compute = compute_,
                          .trainable_base = method_ == "full",
-                         .quantize = quantize_options(config_),
+                         .quantize = loftq_ ? std::nullopt : quantize_options(config_),
                          .progress =
                              [&](uint64_t done, uint64_t total) {
                                progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
@@ -254,16 +258,45 @@ class FineTuning {
     // As LLaMA-Factory: of several adapters all but the last become part of the base; the last one is trained
     // on.
     for (const std::string& folder : existing) adapters_.push_back(Adapter::load(*model_, folder));
-    if (fresh)
-      adapters_.push_back(
-          Adapter::create(*model_, adapter_options(config_, *model_, tokenizer_.get()), seed));
+    if (fresh) add_new_adapter(seed);
     if (adapters_.size() > 1)
       warn("the adapter to be trained is an addition to {}; both are needed at inference",
            fmt::format("{}", fmt::join(existing, ", ")));
     Adapter& adapter = *adapters_.back();
-    adapter.set_base_model(base_.string());
+    adapter.set_base_model((own_base_.empty() ? base_ : own_base_).string());
     adapter.set_trainable(true);
     trainables_ = adapter.parameters();
+  }
+
+  void add_new_adapter(uint64_t seed) {
+    AdapterConfig options = adapter_options(config_, *model_, tokenizer_.get());
+    Progress progress("initialise", "step");
+    Calibration calibration{
+        .rows = static_cast<int64_t>(data_.examples.size()),
+        .batch_size = config_.get<int64_t>("per_device_train_batch_size"),
+        .compute = compute_,
+        .batch = [this](int64_t first, int64_t count) { return calibration_batch(first, count); },
+        .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
+    adapters_.push_back(Adapter::create(*model_, options, seed, &calibration));
+    progress.finish();
+    if (!loftq_) return;
+    const AdapterConfig& used = adapters_.back()->config();
+    ConfigFields settings(used.sorted()["loftq_config"], used.origin);
+    quantize_linears(*model_,
+                     quantize_options(config_, static_cast<int>(settings.integer("loftq_bits", 4, 4, 8))));
+    // After one round the base is the model as quantization_bit loads it; after more it exists nowhere else.
+    if (settings.integer("loftq_iter", 1, 1, 100) > 1) own_base_ = output_ / "loftq_base";
+  }
+
+  CalibrationBatch calibration_batch(int64_t first, int64_t count) const {
+    std::vector<int64_t> rows(static_cast<size_t>(count));
+    std::iota(rows.begin(), rows.end(), first);
+    PackedBatch packed = pack_examples(data_.examples, rows);
+    CalibrationBatch batch{.input = packed_input(packed), .labels = packed.labels, .token_learns = {}};
+    for (int64_t row : rows)
+      for (int32_t label : data_.examples[static_cast<size_t>(row)].labels)
+        batch.token_learns.push_back(label != kIgnoreLabel);
+    return batch;
   }
 
   int64_t largest_batch_tokens() const {
@@ -420,6 +453,7 @@ class FineTuning {
     RunLock lock(output_);
     remove_leftovers(output_);
     if (!resume_ && config_.get<bool>("overwrite_output_dir")) remove_earlier_run();
+    if (!own_base_.empty() && !fs::exists(own_base_)) save_own_base();
     // At the beginning as well, so that a run can be understood while it goes on.
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
     std::unique_ptr<Optimizer> owner = make_optimizer(cpu_backend(), trainables_, arguments_.optimizer);
@@ -475,7 +509,19 @@ class FineTuning {
                                          : "go on with resume_from_checkpoint=true"));
   }
 
+  void save_own_base() {
+    StagedFolder staged(own_base_);
+    Progress progress("write base", "B");
+    save_quantized_model(*model_, base_, staged.path(), uint64_t{5} << 30,
+                         [&](uint64_t done, uint64_t total) {
+                           progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
+                         });
+    progress.finish();
+    staged.commit();
+  }
+
   void remove_earlier_run() const {
+    if (!own_base_.empty()) fs::remove_all(own_base_);
     for (const fs::directory_entry& entry : fs::directory_iterator(output_)) {
       std::string name = entry.path().filename().string();
       if (entry.is_directory() && name.starts_with("checkpoint-")) fs::remove_all(entry.path());
@@ -506,16 +552,34 @@ class FineTuning {
       say("Talk:     fettle chat --model {}", output_.string());
     } else {
       say("Adapter:  {}", output_.string());
-      say("Talk:     fettle chat --model {} --adapter {}", base_.string(), output_.string());
-      say("Merge:    fettle export model_name_or_path={} adapter_name_or_path={} export_dir={}-merged",
-          base_.string(), output_.string(), output_.string());
+      const std::string model = (own_base_.empty() ? base_ : own_base_).string();
+      if (loftq_) {
+        // The adapter makes up for what quantising lost, so it belongs to that base alone.
+        say("Talk:     fettle chat --model {} --adapter {}{}", model, output_.string(),
+            own_base_.empty() ? " " + quantization_words() : "");
+      } else {
+        say("Talk:     fettle chat --model {} --adapter {}", model, output_.string());
+      }
+      if (!loftq_)
+        say("Merge:    fettle export model_name_or_path={} adapter_name_or_path={} export_dir={}-merged",
+            base_.string(), output_.string(), output_.string());
     }
     say("Log:      {}", (output_ / "trainer_log.jsonl").string());
     if (config_.get<bool>("plot_loss")) say("Plot:     {}", (output_ / "training_loss.png").string());
   }
 
+  // What makes the base of a LoftQ adapter out of the model.
+  std::string quantization_words() const {
+    const Json& settings = adapters_.back()->config().sorted()["loftq_config"];
+    return fmt::format("quantization_bit={} quantization_type={} double_quantization={}",
+                       settings["loftq_bits"].get<int>(), settings["quant_type"].get<std::string>(),
+                       settings["double_quantization"].get<bool>());
+  }
+
   const Config& config_;
   RunMode mode_;
+  bool loftq_ = false;  ///< the base is quantised when the adapter is made, and belongs to it
+  fs::path own_base_;   ///< where a base is written that is not the model as it can be loaded; mostly empty
   fs::path base_, output_;
   std::string stage_;
   std::string method_;

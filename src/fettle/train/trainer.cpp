@@ -35,13 +35,8 @@ PackedBatch pack_for(const CausalLM& model, std::span<const Example> examples,
 }
 
 ModelInput model_input(const CausalLM& model, const PackedBatch& batch) {
-  ModelInput input;
+  ModelInput input = packed_input(batch);
   input.with_prompt_outputs = predicts_first_tokens(model);
-  input.ids = std::make_shared<std::vector<int32_t>>(batch.ids);
-  auto packing = std::make_shared<Packing>();
-  packing->positions = batch.positions;
-  packing->cu_seqlens = packing->cu_keys = batch.cu_seqlens;
-  input.packing = std::move(packing);
   return input;
 }
 
@@ -55,6 +50,16 @@ double total_flos(const CausalLM& model, int64_t tokens) {
 }
 
 }  // namespace
+
+ModelInput packed_input(const PackedBatch& batch) {
+  ModelInput input;
+  input.ids = std::make_shared<std::vector<int32_t>>(batch.ids);
+  auto packing = std::make_shared<Packing>();
+  packing->positions = batch.positions;
+  packing->cu_seqlens = packing->cu_keys = batch.cu_seqlens;
+  input.packing = std::move(packing);
+  return input;
+}
 
 TrainPlan plan_training(const TrainArguments& a, int64_t examples) {
   TrainPlan plan;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fettle/data/batch.h"
+#include "fettle/data/packing.h"
 #include "fettle/kernels/communicator.h"
 #include "fettle/models/causal_lm.h"
 #include "fettle/peft/adapter.h"
@@ -60,6 +61,9 @@ struct TrainPlan {
   int64_t warmup_steps = 0;
 };
 TrainPlan plan_training(const TrainArguments& arguments, int64_t examples);
+
+/// A packed batch as a model takes it.
+ModelInput packed_input(const PackedBatch& batch);
 
 /// Where a run stands between two steps: all that the loop itself remembers.
 struct TrainerProgress {
