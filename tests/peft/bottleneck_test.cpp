@@ -21,8 +21,9 @@ using test::logits;
 
 std::vector<std::string> cases() {
   std::vector<std::string> all;
-  for (const auto& folder : fs::directory_iterator(test::golden_dir() / "bottlenecks"))
-    all.push_back(folder.path().filename().string());
+  for (const char* kind : {"bottlenecks", "fusions"})
+    for (const auto& folder : fs::directory_iterator(test::golden_dir() / kind))
+      all.push_back(std::string(kind) + "/" + folder.path().filename().string());
   std::sort(all.begin(), all.end());
   return all;
 }
@@ -30,8 +31,9 @@ std::vector<std::string> cases() {
 class GoldenBottleneck : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    folder_ = test::golden_dir() / "bottlenecks" / GetParam();
-    fs::path base = test::golden_dir() / "models" / GetParam().substr(0, GetParam().find('-'));
+    folder_ = test::golden_dir() / GetParam();
+    const std::string name = folder_.filename().string();
+    fs::path base = test::golden_dir() / "models" / name.substr(0, name.find('-'));
     std::vector<std::string> notes;
     model_ = load_model(base, {.compute = DType::kF32, .progress = {}}, notes);
     const Json golden = read_json(base / "golden.json");
@@ -75,10 +77,15 @@ TEST_P(GoldenBottleneck, ForwardLossAndGradientsAreAdapterHubs) {
       tape.backward();
       for (Parameter* parameter : adapter->parameters()) {
         std::string key = parameter->name;
-        key.insert(key.find("_adapters.") + 10, "adapters.field.");
+        if (constexpr std::string_view kFusion = "fusion_layer."; key.find(kFusion) != key.npos)
+          key.insert(key.find(kFusion) + kFusion.size(), "field,law.");
+        else
+          key.insert(key.find("_adapters.") + 10, "adapters.field.");
+        if (key.ends_with("key.bias")) continue;  // zero in exact arithmetic: a softmax does not see it
         expect_near(parameter->gradient_buffer(), reference.tensor("grad." + key), 5e-4, key);
       }
     }
+    EXPECT_NEAR(adapter->add_penalty(cpu_backend()), golden.value("penalty", 0.0), 1e-4);
     adapter->set_active(false);
     EXPECT_EQ(std::memcmp(logits(*model_, rows_[0]).raw(), plain.raw(), plain.nbytes()), 0);
   }
@@ -90,10 +97,14 @@ TEST_P(GoldenBottleneck, SavedFilesAreAdapterHubs) {
   auto adapter = Adapter::load(*model_, folder_);
   Tensor want = logits(*model_, rows_[0]);
   adapter->save(dir.path());
-  Json mine = read_json(dir / "adapter_config.json"), theirs = read_json(folder_ / "adapter_config.json");
-  EXPECT_EQ(mine.dump(2), theirs.dump(2));
-  if (fs::exists(folder_ / "adapter.safetensors")) {
-    SafetensorsFile a(dir / "adapter.safetensors"), b(folder_ / "adapter.safetensors");
+  for (const char* file : {"adapter_config.json", "adapter_fusion_config.json", "law/adapter_config.json"})
+    if (fs::exists(folder_ / file)) {
+      EXPECT_EQ(read_json(dir / file).dump(2), read_json(folder_ / file).dump(2));
+    }
+  for (const char* file :
+       {"adapter.safetensors", "model_adapter_fusion.safetensors", "law/adapter.safetensors"}) {
+    if (!fs::exists(folder_ / file)) continue;
+    SafetensorsFile a(dir / file), b(folder_ / file);
     for (const auto& [key, info] : b.tensors()) {
       ASSERT_TRUE(a.tensors().contains(key)) << key;
       EXPECT_EQ(std::memcmp(a.tensor(key).raw(), b.tensor(key).raw(), b.tensor(key).nbytes()), 0) << key;
@@ -107,9 +118,47 @@ TEST_P(GoldenBottleneck, SavedFilesAreAdapterHubs) {
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenBottleneck, ::testing::ValuesIn(cases()), [](const auto& info) {
   std::string name = info.param;
-  std::replace(name.begin(), name.end(), '-', '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '-' || c == '/'; }, '_');
   return name;
 });
+
+TEST(Bottleneck, StacksAsAdapterHubDoes) {
+  for (const char* name : {"llama", "qwen2", "gpt2"}) {
+    fs::path folder = test::golden_dir() / "stacks" / name, base = test::golden_dir() / "models" / name;
+    std::vector<std::string> notes;
+    auto model = load_model(base, {.compute = DType::kF32, .progress = {}}, notes);
+    auto below = Adapter::load(*model, folder / "field");
+    auto above = Adapter::load(*model, folder / "law");
+    const Json golden = read_json(base / "golden.json");
+    SafetensorsFile reference(folder / "golden.safetensors");
+    expect_near(logits(*model, golden["rows"][0]["input_ids"]), reference.tensor("logits.0"), 1e-4, name);
+  }
+}
+
+TEST(AdapterFusion, NamesWhatCannotBeFused) {
+  std::vector<std::string> notes;
+  auto model =
+      load_model(test::golden_dir() / "models/llama", {.compute = DType::kF32, .progress = {}}, notes);
+  auto refused = [&](const std::vector<std::string>& folders, const std::string& text) {
+    OrderedJson keys = {{"peft_type", "ADAPTER_FUSION"}};
+    keys["adapters"] = OrderedJson::array();
+    for (const std::string& folder : folders)
+      keys["adapters"].push_back((test::golden_dir() / folder).string());
+    try {
+      Adapter::create(*model, AdapterConfig::parse(keys, "test"), 1);
+      ADD_FAILURE() << text;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+    }
+    for (const Sublayers* layer : model->sublayers()) EXPECT_TRUE(layer->after_mlp.empty());
+  };
+  refused({"bottlenecks/llama-houlsby"}, "at least two");
+  refused({"bottlenecks/llama-houlsby", "bottlenecks/llama-pfeiffer"}, "different kinds");
+  refused({"bottlenecks/llama-parallel", "bottlenecks/llama-parallel"}, "parallel");
+  refused({"bottlenecks/llama-pfeiffer", "nowhere"}, "missing");
+  refused({"bottlenecks/llama-pfeiffer", "methods/llama/ia3"}, "fuses bottleneck adapters");
+}
 
 TEST(Bottleneck, StartsAsTheIdentityStacksAndNamesWhatItCannot) {
   fs::path base = test::golden_dir() / "models/llama";

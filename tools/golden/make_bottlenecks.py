@@ -4,6 +4,10 @@
 
 Writes tests/golden/bottlenecks/<model>-<case>/: the folder as save_adapter writes it (safetensors; one case as .bin),
 golden.json (rows, loss, versions) and golden.safetensors with logits.0 and grad.<key> of the loss of make_models.py.
+
+tests/golden/fusions/<model>-<case>/ are the same for AdapterFusion of two adapters, which lie in folders of their names:
+as save_adapter_fusion and save_adapter write them; `penalty` is the library's regularization loss.
+tests/golden/stacks/<model>/ holds two adapters and the logits.0 of one above the other.
 """
 
 import json
@@ -14,6 +18,7 @@ import warnings
 import adapters
 import torch
 import transformers
+from adapters.composition import Fuse, Stack
 from safetensors.torch import save_file
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden"
@@ -25,26 +30,37 @@ CASES = {
 }
 
 
-def make(name, case, config):
-    folder = GOLDEN / "bottlenecks" / f"{name}-{case}"
+def new_folder(*parts):
+    folder = GOLDEN.joinpath(*parts)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    base = GOLDEN / "models" / name
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+    return folder
+
+
+def load(name):
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        GOLDEN / "models" / name, dtype=torch.float32, attn_implementation="eager"
+    )
     adapters.init(model)
-    model.add_adapter("field", config=config)
-    model.train_adapter("field")
-    model.eval()
-    g = torch.Generator().manual_seed(sum(map(ord, name + case)))
-    params = {k: p for k, p in model.named_parameters() if p.requires_grad and ".field." in k}
+    return model
+
+
+def randomise(model, seed, chosen):
+    g = torch.Generator().manual_seed(sum(map(ord, seed)))
+    params = {k: p for k, p in model.named_parameters() if chosen(k)}
     with torch.no_grad():
         for p in params.values():
             p.copy_(torch.randn(p.shape, generator=g) * (0.3 if p.ndim == 1 else 1 / p.shape[1] ** 0.5))
-    model.save_adapter(str(folder), "field", with_head=False, use_safetensors=case != "parallel")
-    path = folder / "adapter_config.json"
+    return params
+
+
+def anonymous(path, name):
     written = json.loads(path.read_text())
     written["model_name"] = name
     path.write_text(json.dumps(written, indent=2, sort_keys=True))
+
+
+def answers(model, name, folder, params, **more):
     rows = json.loads((GOLDEN / "models" / name / "golden.json").read_text())["rows"]
     total, count, tensors = 0, 0, {}
     for i, row in enumerate(rows):
@@ -55,12 +71,57 @@ def make(name, case, config):
         total = total + torch.nn.functional.cross_entropy(logits[:-1], labels[1:], ignore_index=-100, reduction="sum")
         count += int((labels[1:] != -100).sum())
     loss = total / count
-    loss.backward()
+    if params:
+        loss.backward()
     tensors |= {"grad." + k: p.grad.clone() for k, p in params.items()}
     save_file(tensors, str(folder / "golden.safetensors"), metadata={"format": "pt"})
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "adapters": adapters.__version__}
-    golden = {"versions": versions, "loss": loss.item(), "parameters": sum(p.numel() for p in params.values())}
+    golden = {"versions": versions, "loss": loss.item(), "parameters": sum(p.numel() for p in params.values()), **more}
     (folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
+
+
+def make_fusion(name, case, config, fusion):
+    folder = new_folder("fusions", f"{name}-{case}")
+    model = load(name)
+    for adapter in ("field", "law"):
+        model.add_adapter(adapter, config=config)
+        randomise(model, name + case + adapter, lambda k: f".{adapter}." in k)
+        model.save_adapter(str(folder / adapter), adapter, with_head=False, use_safetensors=True)
+        anonymous(folder / adapter / "adapter_config.json", name)
+    setup = Fuse("field", "law")
+    model.add_adapter_fusion(setup, fusion)
+    model.train_adapter_fusion(setup)
+    model.eval()
+    params = randomise(model, name + case, lambda k: "adapter_fusion_layer" in k)
+    model.save_adapter_fusion(str(folder), setup, use_safetensors=True, with_head=False)
+    anonymous(folder / "adapter_fusion_config.json", name)
+    penalty = model.get_fusion_regularization_loss()
+    answers(model, name, folder, params, penalty=0.0 if penalty is None else penalty.item())
+
+
+def make_stack(name):
+    folder = new_folder("stacks", name)
+    model = load(name)
+    for adapter in ("field", "law"):
+        model.add_adapter(adapter, config=adapters.SeqBnConfig(reduction_factor=8))
+        randomise(model, name + adapter, lambda k: f".{adapter}." in k)
+        model.save_adapter(str(folder / adapter), adapter, with_head=False, use_safetensors=True)
+        anonymous(folder / adapter / "adapter_config.json", name)
+    model.active_adapters = Stack("field", "law")
+    model.eval()
+    answers(model, name, folder, {})
+
+
+def make(name, case, config):
+    folder = new_folder("bottlenecks", f"{name}-{case}")
+    model = load(name)
+    model.add_adapter("field", config=config)
+    model.train_adapter("field")
+    model.eval()
+    params = randomise(model, name + case, lambda k: ".field." in k)
+    model.save_adapter(str(folder), "field", with_head=False, use_safetensors=case != "parallel")
+    anonymous(folder / "adapter_config.json", name)
+    answers(model, name, folder, params)
 
 
 def main():
@@ -70,6 +131,11 @@ def main():
         for case, config in CASES.items():
             if name == "llama" or case != "gelu-leave-out":
                 make(name, case, config)
+        make_stack(name)
+        make_fusion(name, "pfeiffer", adapters.SeqBnConfig(reduction_factor=8), "dynamic")
+    make_fusion("qwen2", "houlsby", adapters.DoubleSeqBnConfig(reduction_factor=8), "static")
+    late = adapters.DynamicAdapterFusionConfig(query_before_ln=True, value_before_softmax=False, residual_before=True)
+    make_fusion("llama", "late-values", adapters.SeqBnConfig(reduction_factor=8), late)
 
 
 if __name__ == "__main__":

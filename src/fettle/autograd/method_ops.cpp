@@ -1,5 +1,9 @@
 // Ops that parameter-efficient methods are composed of.
+#include <cmath>
+#include <limits>
+
 #include "fettle/autograd/ops.h"
+#include "fettle/base/threads.h"
 
 namespace fettle {
 namespace {
@@ -301,6 +305,86 @@ Var select_columns(Context& context, const Var& x, int64_t begin, int64_t end) {
           copy(dx, dy, false);
           slot->accumulate(*context.backend, dx);
         });
+  return result;
+}
+
+Var fuse(Context& context, const Var& query, const std::vector<Var>& keys, const std::vector<Var>& values) {
+  const int64_t tokens = query.value.rows(), width = query.value.cols(),
+                count = static_cast<int64_t>(keys.size());
+  // Small beside the linears around it, so it is done in f32 whatever the activations are.
+  auto f32 = [](const Tensor& t) { return t.to(DType::kF32, MemoryKind::kWorkspace); };
+  Tensor q = f32(query.value), share = Tensor::empty({tokens, count}, DType::kF32);
+  std::vector<Tensor> k, v;
+  bool needs_gradient = query.requires_grad();
+  for (int64_t i = 0; i < count; ++i) {
+    k.push_back(f32(keys[static_cast<size_t>(i)].value));
+    v.push_back(f32(values[static_cast<size_t>(i)].value));
+    needs_gradient = needs_gradient || keys[static_cast<size_t>(i)].requires_grad() ||
+                     values[static_cast<size_t>(i)].requires_grad();
+  }
+  auto row = [width](const Tensor& t, int64_t r) { return t.data<float>() + r * width; };
+  auto dot = [width](const float* a, const float* b) {
+    double sum = 0;
+    for (int64_t c = 0; c < width; ++c) sum += static_cast<double>(a[c]) * b[c];
+    return static_cast<float>(sum);
+  };
+  Tensor y = Tensor::zeros({tokens, width}, DType::kF32, MemoryKind::kWorkspace);
+  parallel_for(tokens, [&](int64_t t) {
+    float* p = share.data<float>() + t * count;
+    float largest = -std::numeric_limits<float>::infinity(), sum = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      p[i] = dot(row(q, t), row(k[static_cast<size_t>(i)], t));
+      largest = std::max(largest, p[i]);
+    }
+    for (int64_t i = 0; i < count; ++i) sum += p[i] = std::exp(p[i] - largest);
+    float* out = y.data<float>() + t * width;
+    for (int64_t i = 0; i < count; ++i) {
+      p[i] /= sum;
+      const float* value = row(v[static_cast<size_t>(i)], t);
+      for (int64_t c = 0; c < width; ++c) out[c] += p[i] * value[c];
+    }
+  });
+  Var result(y.to(query.value.dtype()), context.records(needs_gradient));
+  if (result.slot)
+    context.tape->record([context, query, keys, values, share, row, dot, f32, out = result.slot, width, count,
+                          tokens] {
+      if (!out->defined()) return;
+      Tensor dy = f32(out->take({tokens, width})), q = f32(query.value);
+      Tensor d_score = Tensor::empty({tokens, count}, DType::kF32);
+      auto give = [&](const Var& var, const Tensor& gradient) {
+        if (var.slot)
+          var.slot->accumulate(*context.backend, gradient.to(var.value.dtype()).reshape(var.value.shape()));
+      };
+      std::vector<Tensor> v;
+      for (const Var& value : values) v.push_back(f32(value.value));
+      parallel_for(tokens, [&](int64_t t) {
+        const float* p = share.data<float>() + t * count;
+        float* d = d_score.data<float>() + t * count;
+        float mean = 0;
+        for (int64_t i = 0; i < count; ++i) {
+          d[i] = dot(row(dy, t), row(v[static_cast<size_t>(i)], t));
+          mean += p[i] * d[i];
+        }
+        for (int64_t i = 0; i < count; ++i) d[i] = p[i] * (d[i] - mean);
+      });
+      Tensor dq = Tensor::zeros({tokens, width}, DType::kF32, MemoryKind::kWorkspace);
+      for (int64_t i = 0; i < count; ++i) {
+        const size_t at = static_cast<size_t>(i);
+        Tensor k = f32(keys[at].value), dk = Tensor::empty({tokens, width}, DType::kF32);
+        Tensor dv = Tensor::empty({tokens, width}, DType::kF32);
+        parallel_for(tokens, [&](int64_t t) {
+          const float p = share.data<float>()[t * count + i], d = d_score.data<float>()[t * count + i];
+          for (int64_t c = 0; c < width; ++c) {
+            dq.data<float>()[t * width + c] += d * row(k, t)[c];
+            dk.data<float>()[t * width + c] = d * row(q, t)[c];
+            dv.data<float>()[t * width + c] = p * row(dy, t)[c];
+          }
+        });
+        give(keys[at], dk);
+        give(values[at], dv);
+      }
+      give(query, dq);
+    });
   return result;
 }
 

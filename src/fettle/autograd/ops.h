@@ -94,6 +94,8 @@ Var activate(Context& context, Activation kind, const Var& x);
 Var prepend_rows(Context& context, const Var& prefix, const Var& x, const std::vector<int32_t>& cu_seqlens);
 /// Rows of x, each at most once.
 Var select_rows(Context& context, const Var& x, const std::vector<int32_t>& rows);
+/// For each row: the values, mixed by the softmax of query · key over the keys. All [rows, width].
+Var fuse(Context& context, const Var& query, const std::vector<Var>& keys, const std::vector<Var>& values);
 /// Columns [begin, end) of x [T, n].
 Var select_columns(Context& context, const Var& x, int64_t begin, int64_t end);
 

@@ -150,7 +150,8 @@ WeightSource WeightSource::open_adapter(const fs::path& folder) {
   WeightSource source;
   source.folder_ = folder;
   for (const char* name :
-       {"adapter_model.safetensors", "adapter_model.bin", "adapter.safetensors", "pytorch_adapter.bin"})
+       {"adapter_model.safetensors", "adapter_model.bin", "adapter.safetensors", "pytorch_adapter.bin",
+        "model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin"})
     if (is_there(folder / name)) {
       source.add_file(folder / name);
       return source;

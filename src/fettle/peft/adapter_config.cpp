@@ -67,6 +67,28 @@ OrderedJson from_adapter_hub(const OrderedJson& file, const std::string& origin)
   return keys;
 }
 
+// AdapterHub's adapter_fusion_config.json; the fused adapters are in folders of their names beside it.
+OrderedJson from_adapter_fusion(const OrderedJson& file, const std::filesystem::path& folder) {
+  const std::string origin = (folder / "adapter_fusion_config.json").string();
+  if (!file.is_object() || !file.contains("config") || !file["config"].is_object() ||
+      !file.contains("name") || !file["name"].is_string())
+    fail_input("{}: expected an object with name and config, as AdapterHub writes it", origin);
+  OrderedJson keys = file["config"];
+  keys["peft_type"] = "ADAPTER_FUSION";
+  keys["base_model_name_or_path"] = file.value("model_name", "");
+  keys["adapters"] = OrderedJson::array();
+  const std::string names = file["name"].get<std::string>();
+  for (size_t begin = 0; begin <= names.size();) {
+    size_t end = std::min(names.find(',', begin), names.size());
+    std::filesystem::path name = names.substr(begin, end - begin);
+    if (name.empty() || name == ".." || name == "." || name.has_parent_path())
+      fail_input("{}: name \"{}\" is no list of adapter names", origin, printable(names));
+    keys["adapters"].push_back((folder / name).string());
+    begin = end + 1;
+  }
+  return keys;
+}
+
 }  // namespace
 
 void read_pattern(const AdapterConfig& config, const char* key,
@@ -119,8 +141,12 @@ AdapterConfig AdapterConfig::parse(OrderedJson keys, std::string origin) {
 }
 
 AdapterConfig AdapterConfig::read(const std::filesystem::path& folder) {
-  std::filesystem::path path = folder / "adapter_config.json";
+  std::filesystem::path path = folder / "adapter_config.json", fusion = folder / "adapter_fusion_config.json";
   if (!std::filesystem::is_directory(folder)) fail_input("{}: no such adapter folder", folder.string());
+  if (!std::filesystem::exists(path) && std::filesystem::exists(fusion))
+    return parse(from_adapter_fusion(
+                     parse_ordered_json(read_file(fusion, uint64_t{1} << 20), fusion.string()), folder),
+                 fusion.string());
   return parse(parse_ordered_json(read_file(path, uint64_t{16} << 20), path.string()), path.string());
 }
 

@@ -71,6 +71,7 @@ std::string plain_key(std::string key) {
       continue;
     }
     kept.push_back(parts[i]);
+    if (parts[i] == "adapter_fusion_layer" && i + 2 < parts.size()) ++i;  // and the name of the fusion
     if (method_components().contains(parts[i]) && i + 1 < parts.size() && parts[i + 1] != "weight" &&
         parts[i + 1] != "bias")
       ++i;

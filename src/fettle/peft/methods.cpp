@@ -21,6 +21,7 @@ constexpr AdapterKind kKinds[] = {
     {"P_TUNING", make_p_tuning},
     {"PREFIX_TUNING", make_prefix_tuning},
     {"BOTTLENECK", make_bottleneck},
+    {"ADAPTER_FUSION", make_adapter_fusion},
 };
 
 }  // namespace

@@ -30,5 +30,6 @@ std::unique_ptr<Adapter> make_prompt_tuning(CausalLM& model, AdapterConfig confi
 std::unique_ptr<Adapter> make_p_tuning(CausalLM& model, AdapterConfig config);
 std::unique_ptr<Adapter> make_prefix_tuning(CausalLM& model, AdapterConfig config);
 std::unique_ptr<Adapter> make_bottleneck(CausalLM& model, AdapterConfig config);
+std::unique_ptr<Adapter> make_adapter_fusion(CausalLM& model, AdapterConfig config);
 
 }  // namespace fettle

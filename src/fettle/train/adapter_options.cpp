@@ -184,6 +184,14 @@ void add_bottleneck(const Config& c, OrderedJson& keys) {
   keys["adapterdrop_layers"] = c.get<int64_t>("adapterdrop_layers");
 }
 
+// AdapterHub's "dynamic" and "static".
+void add_fusion(const Config& c, OrderedJson& keys) {
+  const bool dynamic = c.get<std::string>("fusion_type") == "dynamic";
+  keys["value"] = keys["regularization"] = keys["value_initialized"] = dynamic;
+  keys["adapters"] = c.get<std::optional<std::vector<std::string>>>("adapter_name_or_path")
+                         .value_or(std::vector<std::string>());
+}
+
 void add_prompt(const Config& c, const std::string& method, const Tokenizer* tokenizer, OrderedJson& keys) {
   keys["num_virtual_tokens"] = c.get<int64_t>("num_virtual_tokens");
   if (std::optional<int64_t> hidden = c.get<std::optional<int64_t>>("encoder_hidden_size"))
@@ -223,7 +231,8 @@ const char* peft_type(const std::string& method) {
                                                             {"prompt_tuning", "PROMPT_TUNING"},
                                                             {"p_tuning", "P_TUNING"},
                                                             {"prefix_tuning", "PREFIX_TUNING"},
-                                                            {"bottleneck", "BOTTLENECK"}};
+                                                            {"bottleneck", "BOTTLENECK"},
+                                                            {"adapter_fusion", "ADAPTER_FUSION"}};
   return kTypes.at(method);
 }
 
@@ -238,6 +247,8 @@ AdapterConfig adapter_options(const Config& c, CausalLM& model, const Tokenizer*
     add_prompt(c, method, tokenizer, keys);
   } else if (method == "bottleneck") {
     add_bottleneck(c, keys);
+  } else if (method == "adapter_fusion") {
+    add_fusion(c, keys);
   } else if (method == "trainable_tokens") {
     keys["token_indices"] = integers(c, "trainable_token_indices");
   } else {
@@ -256,7 +267,7 @@ AdapterConfig adapter_options(const Config& c, CausalLM& model, const Tokenizer*
   if (method == "oft") add_oft(c, keys);
   if (method == "boft") add_boft(c, keys);
   Names full = c.get<Names>("additional_target");
-  if (!full.empty() && method == "bottleneck")
+  if (!full.empty() && (method == "bottleneck" || method == "adapter_fusion"))
     fail_usage("additional_target: AdapterHub's files have no place for modules trained in full");
   if (!full.empty()) keys["modules_to_save"] = full;
   AdapterConfig config = AdapterConfig::parse(std::move(keys), "options");

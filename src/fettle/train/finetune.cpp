@@ -254,6 +254,7 @@ class FineTuning {
     std::vector<std::string> existing =
         config_.get<std::optional<std::vector<std::string>>>("adapter_name_or_path")
             .value_or(std::vector<std::string>());
+    if (method_ == "adapter_fusion") existing.clear();  // they are fused, not trained on
     bool fresh = config_.get<bool>("create_new_adapter") || existing.empty();
     // As LLaMA-Factory: of several adapters all but the last become part of the base; the last one is trained
     // on.

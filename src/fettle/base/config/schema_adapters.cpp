@@ -423,6 +423,14 @@ Options adapter_options() {
                "houlsby near it",
        .choices = {"mam_adapter", "bert", "houlsby"},
        .methods = {"bottleneck"}},
+      {.name = "fusion_type",
+       .type = kChoice,
+       .fallback = "dynamic",
+       .help = "AdapterFusion of the bottleneck adapters of adapter_name_or_path: dynamic learns values too, "
+               "static "
+               "does not",
+       .choices = {"dynamic", "static"},
+       .methods = {"adapter_fusion"}},
       {.name = "leave_out",
        .type = kList,
        .help = "Bottleneck adapters: layers without one (AdapterDrop)",

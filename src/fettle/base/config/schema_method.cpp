@@ -22,7 +22,7 @@ Options method_options() {
                "are PEFT's methods (docs/methods)",
        .choices = {"lora", "full", "freeze", "adalora", "loha", "lokr", "ia3", "vera", "oft", "boft",
                    "ln_tuning", "bitfit", "trainable_tokens", "prompt_tuning", "p_tuning", "prefix_tuning",
-                   "bottleneck"},
+                   "bottleneck", "adapter_fusion"},
        .spellings = {{"adapter", "bottleneck"}},
        .common = true},
       {.name = "freeze_trainable_layers",
