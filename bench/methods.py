@@ -24,6 +24,10 @@ METHODS = {
     "rsLoRA": ([*LORA, "use_rslora=true"], 1e-3),
     "LoRA+": ([*LORA, "loraplus_lr_ratio=16"], 5e-4),
     "PiSSA": ([*LORA, "pissa_init=true", "pissa_iter=4"], 1e-3),
+    "EVA": ([*LORA, "init_lora_weights=eva"], 2e-3),
+    "CorDA": ([*LORA, "init_lora_weights=corda", "init_samples=8"], 1e-3),
+    "LoRA-GA": ([*LORA, "init_lora_weights=lora_ga", "init_samples=8"], 1e-3),
+    "LoftQ": ([*LORA, "init_lora_weights=loftq"], 2e-3),
     "DoRA": ([*LORA, "use_dora=true"], 2e-3),
     "QLoRA (NF4)": ([*LORA, "quantization_bit=4"], 2e-3),
     "LoRA on 8 bits": ([*LORA, "quantization_bit=8"], 2e-3),
@@ -42,6 +46,7 @@ METHODS = {
     "Houlsby": (["finetuning_type=bottleneck", "bottleneck_type=houlsby"], 2e-3),
     "Pfeiffer": (["finetuning_type=bottleneck", "bottleneck_type=pfeiffer"], 2e-3),
     "parallel adapter": (["finetuning_type=bottleneck", "bottleneck_type=parallel"], 1e-3),
+    "AdapterFusion": (["finetuning_type=adapter_fusion"], 1e-3),  # of two Pfeiffer adapters, see fused()
     "freeze, 2 layers": (["finetuning_type=freeze", "freeze_trainable_layers=2"], 1e-3),
     "full": (["finetuning_type=full"], 1e-3),
     "full, Adafactor": (["finetuning_type=full", "optim=adafactor"], 1e-3),
@@ -56,6 +61,17 @@ def run(command, log):
     if status != 0:
         raise RuntimeError(f"{command} ended with {status}; see {log}")
     return pathlib.Path(log).read_text(errors="replace"), usage.ru_maxrss * 1024
+
+
+def fused(a, work, name, options, rate):
+    """Two Pfeiffer adapters for AdapterFusion, trained on the same rows from different seeds."""
+    folders = []
+    for seed in (1, 2):
+        out = work / f"{name}-{seed}"
+        run([a.fettle, "train", f"output_dir={out}", f"seed={seed}", f"learning_rate={rate}", "overwrite_output_dir=true",
+             "save_strategy=no", "plot_loss=false", "finetuning_type=bottleneck", *options], work / f"{name}-{seed}.log")  # fmt: skip
+        folders.append(str(out))
+    return ["adapter_name_or_path=" + ",".join(folders)]
 
 
 def read_log(folder):
@@ -88,16 +104,21 @@ def main():
         slug = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
         out = work / slug
         common = ["overwrite_output_dir=true", "save_strategy=no", "plot_loss=false", "logging_steps=1"]
-        text, peak = run([a.fettle, "train", f"model_name_or_path={model}", f"dataset={rows}", f"output_dir={out}", "bf16=true",
-                          "per_device_train_batch_size=2", f"max_steps={a.steps + 1}", "learning_rate=1e-5", *common, *options],
-                         work / f"{slug}.log")  # fmt: skip
+        wide = [f"model_name_or_path={model}", f"dataset={rows}", "bf16=true", "per_device_train_batch_size=2"]
+        small = [f"model_name_or_path={quick / 'base'}", "dataset=counselling", f"dataset_dir={quick / 'data'}", "template=chatml",
+                 "per_device_train_batch_size=8", "lr_scheduler_type=cosine", "warmup_ratio=0.05", "threads=1"]  # fmt: skip
+        of_wide, of_small = [], []
+        if name == "AdapterFusion":
+            of_wide = fused(a, work, "fused", [*wide, "max_steps=1"], 1e-5)
+            of_small = fused(a, work, "fused-loss", [*small, "max_steps=49"], 2e-3)
+        text, peak = run([a.fettle, "train", *wide, f"output_dir={out}", f"max_steps={a.steps + 1}", "learning_rate=1e-5", *common,
+                          *options, *of_wide], work / f"{slug}.log")  # fmt: skip
         log = read_log(out)
         ends = [line["total_tokens"] / line["throughput"] for line in log]
         rates = sorted(1024 / (ends[i] - ends[i - 1]) for i in range(1, len(ends)))
         trainable = int(text.split("trainable params: ")[1].split()[0].replace(",", ""))
-        run([a.fettle, "train", f"model_name_or_path={quick / 'base'}", "dataset=counselling", f"dataset_dir={quick / 'data'}",
-             "template=chatml", f"output_dir={out}-loss", "per_device_train_batch_size=8", "max_steps=99", f"learning_rate={rate}",
-             "lr_scheduler_type=cosine", "warmup_ratio=0.05", "threads=1", *common, *options], work / f"{slug}-loss.log")  # fmt: skip
+        run([a.fettle, "train", *small, f"output_dir={out}-loss", "max_steps=99", f"learning_rate={rate}", *common, *options,
+             *of_small], work / f"{slug}-loss.log")  # fmt: skip
         losses = [line["loss"] for line in read_log(pathlib.Path(f"{out}-loss"))]
         result = dict(name=name, trainable=trainable, tokens_per_second=rates[len(rates) // 2], peak_bytes=peak,
                       first_loss=losses[0], final_loss=sum(losses[-10:]) / 10, options=options)  # fmt: skip

@@ -71,7 +71,7 @@ TEST(Dataset, AnswersAreLearned) {
   EXPECT_EQ(text_of(data.examples[0]), "[S]q>a</s>");
   EXPECT_EQ(learned(data.examples[0]), "a</s>");
   EXPECT_EQ(learned(data.examples[1]), "h2</s>o</s>");
-  EXPECT_THAT(data.origins[1], HasSubstr("x.jsonl:2"));
+  EXPECT_THAT(data.examples.origin(1), HasSubstr("x.jsonl:2"));
   EXPECT_TRUE(data.notes.empty());
   auto last = [](DatasetRequest& r) { r.mask_history = true; };
   EXPECT_EQ(learned(load(R"({"instruction":"i","output":"o","history":[["h1","h2"]]})", last).examples[0]),
@@ -204,7 +204,7 @@ TEST(Dataset, OrderDoesNotDependOnThreads) {
       };
     });
     EXPECT_EQ(last, 5001);
-    for (Example& example : data.examples) all.push_back(std::move(example.ids));
+    for (const Example example : data.examples) all.push_back(example.ids);
     return all;
   };
   EXPECT_EQ(ids(1), ids(4));

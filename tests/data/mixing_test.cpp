@@ -53,8 +53,7 @@ TEST(MixOrder, EqualsInterleaveDatasets) {
 Dataset rows(int64_t count) {
   Dataset data;
   for (int64_t i = 0; i < count; ++i) {
-    data.examples.push_back({{static_cast<int32_t>(i), 1}, {kIgnoreLabel, 1}, {}});
-    data.origins.push_back(std::to_string(i));
+    data.examples.append({{static_cast<int32_t>(i), 1}, {kIgnoreLabel, 1}, {}}, std::to_string(i));
   }
   return data;
 }
@@ -63,7 +62,8 @@ TEST(SplitValidation, TakesTheRowsOfTrainTestSplit) {
   Dataset data = rows(12);
   Dataset validation = split_validation(data, 0.2, 42);
   std::string taken;
-  for (const std::string& origin : validation.origins) taken += origin + " ";
+  for (size_t row = 0; row < validation.examples.size(); ++row)
+    taken += validation.examples.origin(row) + " ";
   EXPECT_EQ(taken, "0 7 6 ");
   EXPECT_EQ(data.examples.size() + validation.examples.size(), 12u);
   Dataset few = rows(3);
@@ -76,7 +76,7 @@ TEST(PackBestFit, SamplesShareRowsAndSeeOnlyThemselves) {
     examples.push_back({std::vector<int32_t>(static_cast<size_t>(length), length),
                         std::vector<int32_t>(static_cast<size_t>(length), length),
                         {}});
-  std::vector<Example> packed = pack_best_fit(examples, 7);
+  Examples packed = pack_best_fit(examples, 7);
   ASSERT_EQ(packed.size(), 2u);
   EXPECT_EQ(packed[0].lengths, (std::vector<int32_t>{5, 2}));
   EXPECT_EQ(packed[1].lengths, (std::vector<int32_t>{4, 3}));

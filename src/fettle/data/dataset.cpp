@@ -11,6 +11,7 @@
 #include "fettle/base/threads.h"
 #include "fettle/base/utf8.h"
 #include "fettle/data/encode.h"
+#include "fettle/data/encoded_files.h"
 #include "fettle/data/forms/forms.h"
 #include "fettle/data/packing.h"
 #include "fettle/data/row_selection.h"
@@ -437,8 +438,7 @@ class DatasetLoader {
     } else if (blocks_) {
       blocks_->append(std::move(result.text), origin);
     } else {
-      out_.examples.push_back(std::move(result.example));
-      out_.origins.push_back(origin);
+      out_.examples.append(result.example, origin);
     }
   }
 
@@ -487,15 +487,10 @@ void interleave(const DatasetRequest& request, const std::vector<size_t>& ends, 
     sizes.push_back(static_cast<int64_t>(ends[i] - (i ? ends[i - 1] : 0)));
     if (sizes.back() == 0) fail_input("dataset {}: no example is left to interleave", request.datasets[i]);
   }
-  std::vector<Example> examples;
-  std::vector<std::string> origins;
-  for (auto [set, row] : mix_order(sizes, request.mix_strategy, request.interleave_probs, request.seed)) {
-    size_t at = (set ? ends[set - 1] : 0) + static_cast<size_t>(row);
-    examples.push_back(data.examples[at]);
-    origins.push_back(data.origins[at]);
-  }
-  data.examples = std::move(examples);
-  data.origins = std::move(origins);
+  std::vector<size_t> order;
+  for (auto [set, row] : mix_order(sizes, request.mix_strategy, request.interleave_probs, request.seed))
+    order.push_back((set ? ends[set - 1] : 0) + static_cast<size_t>(row));
+  data.examples = data.examples.select(order);
 }
 
 }  // namespace
@@ -516,14 +511,22 @@ std::vector<std::string> inspect_dataset(const DatasetRequest& request,
 Dataset load_dataset(const DatasetRequest& request) {
   Dataset data;
   std::vector<size_t> ends;  // of each data set in data.examples
-  for (const std::string& name : request.datasets) {
-    DatasetEntry entry = find_dataset(request.dataset_dir, name);
-    if (!entry.pattern) entry.pattern = request.pattern;
-    DatasetLoader loader(entry, request, data);
-    if (ends.empty()) loader.compare_templates();
-    loader.run();
-    ends.push_back(data.examples.size());
-  }
+  auto encode = [&](const std::filesystem::path& files) {
+    if (!files.empty()) data.examples = Examples::in_files(files);
+    for (const std::string& name : request.datasets) {
+      DatasetEntry entry = find_dataset(request.dataset_dir, name);
+      if (!entry.pattern) entry.pattern = request.pattern;
+      DatasetLoader loader(entry, request, data);
+      if (ends.empty()) loader.compare_templates();
+      loader.run();
+      ends.push_back(data.examples.size());
+    }
+    data.examples.seal();
+  };
+  if (request.files.empty())
+    encode({});
+  else
+    encode_in_files(request, data, ends, encode);
   if (data.examples.empty())
     fail_input("dataset {}: no example is left to learn from", fmt::join(request.datasets, ", "));
   if (request.mix_strategy != MixStrategy::kConcat && ends.size() > 1) interleave(request, ends, data);
@@ -532,8 +535,7 @@ Dataset load_dataset(const DatasetRequest& request) {
 
 void pack_rows(Dataset& data, int64_t cutoff_len) {
   size_t samples = data.examples.size();
-  data.examples = pack_best_fit(std::move(data.examples), cutoff_len);
-  data.origins.assign(data.examples.size(), "packed");
+  data.examples = pack_best_fit(data.examples, cutoff_len);
   data.notes.push_back(fmt::format("{} samples packed into {} rows of at most {} tokens", samples,
                                    data.examples.size(), cutoff_len));
 }
@@ -545,20 +547,10 @@ Dataset split_validation(Dataset& data, double val_size, uint64_t seed) {
   if (kept < 1 || kept >= all)
     fail_usage("val_size {}: {} of {} examples would be kept for evaluation", val_size, kept, all);
   std::vector<int64_t> order = NumpyGenerator(seed).permutation(all);
-  Dataset train = std::move(data), validation;
-  data = Dataset();
-  for (int64_t i = 0; i < all; ++i) {
-    size_t from = static_cast<size_t>(order[static_cast<size_t>(i)]);
-    Dataset& to = i < kept ? validation : data;
-    to.examples.push_back(std::move(train.examples[from]));
-    to.origins.push_back(std::move(train.origins[from]));
-  }
-  data.notes = std::move(train.notes);
-  data.dropped_rows = std::move(train.dropped_rows);
-  data.rows_read = train.rows_read;
-  data.dropped = train.dropped;
-  data.without_label = train.without_label;
-  data.truncated = train.truncated;
+  std::vector<size_t> rows(order.begin(), order.end());
+  Dataset validation;
+  validation.examples = data.examples.select({rows.begin(), rows.begin() + kept});
+  data.examples = data.examples.select({rows.begin() + kept, rows.end()});
   return validation;
 }
 

@@ -10,6 +10,7 @@
 
 #include "fettle/data/batch.h"
 #include "fettle/data/encode.h"
+#include "fettle/data/examples.h"
 #include "fettle/data/forms/forms.h"
 #include "fettle/data/forms/pattern.h"
 #include "fettle/data/mixing.h"
@@ -37,6 +38,13 @@ struct DatasetRequest {
   std::vector<double> interleave_probs;  ///< share of each data set; empty: in turn
   int64_t vocab_size = 0;
   uint64_t seed = 42;
+  /// Encoded rows go to files in this folder and stay out of memory; empty: in memory.
+  std::filesystem::path files;
+  /// What was encoded before is taken from `files` when it was made of the same data in the same way, and
+  /// kept there for later; else the files disappear with the process.
+  bool keep_files = false;
+  bool overwrite_files = false;  ///< make them anew
+  std::string template_options;  ///< what the template was made with, to know kept files by
   std::function<void(int64_t, int64_t)>
       progress;  ///< rows done, rows in all (0: not known); called by one thread
 };
@@ -46,8 +54,7 @@ struct DroppedRow {
 };
 
 struct Dataset {
-  std::vector<Example> examples;
-  std::vector<std::string> origins;      ///< of each example: file:line; of a block its first text's
+  Examples examples;                     ///< with their origins, file:line; of a block its first text's
   std::vector<std::string> notes;        ///< what was dropped, cut or looks wrong, for the user
   std::vector<DroppedRow> dropped_rows;  ///< the first 1,000
   int64_t rows_read = 0;

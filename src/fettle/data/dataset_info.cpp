@@ -155,9 +155,16 @@ class EntryReader {
     if (!given("split")) return;
     if (!info_["split"].is_string()) fail_input("{}: split must be text", origin_);
     auto [split, slice] = split_name_and_slice(info_["split"].get<std::string>(), origin_ + ": split");
-    if (split != "train")
-      fail_input("{}: split \"{}\": local files are one split, train; name the file of that split", origin_,
-                 printable(split));
+    static const std::map<std::string, std::string> kSplits = {
+        {"train", "train"},    {"validation", "validation"}, {"valid", "validation"},
+        {"val", "validation"}, {"dev", "validation"},        {"test", "test"},
+        {"eval", "test"}};
+    auto known = kSplits.find(split);
+    if (known == kSplits.end() || (known->second != "train" && !fs::is_directory(entry_.path)))
+      fail_input("{}: split \"{}\": {}", origin_, printable(split),
+                 known == kSplits.end() ? "expected train, validation or test"
+                                        : "a single file is one split, train; name the file of that split");
+    entry_.split = known->second;
     entry_.slice = slice;
   }
 
@@ -170,6 +177,17 @@ class EntryReader {
         given("prompt_pattern_trained_from") ? info_["prompt_pattern_trained_from"].get<std::string>() : "");
   }
 
+  // A subset is a folder below the data set's.
+  bool enter_folder(const Json& name) {
+    if (!name.is_string() || !fs::is_directory(entry_.path)) return false;
+    fs::path folder = name.get<std::string>();
+    if (folder.is_absolute() || std::find(folder.begin(), folder.end(), "..") != folder.end() ||
+        !fs::is_directory(entry_.path / folder))
+      fail_input("{}: {} is no folder in {}", origin_, printable(name.dump()), entry_.path.string());
+    entry_.path /= folder;
+    return true;
+  }
+
   void note_key(const std::string& key, const Json& value) {
     static const std::vector<std::string> known = {
         "file_name",  "formatting",      "columns",        "tags",
@@ -177,7 +195,7 @@ class EntryReader {
         "folder",     "hf_hub_url",      "ms_hub_url",     "om_hub_url",
         "script_url", "cloud_file_name", "prompt_pattern", "prompt_pattern_trained_from"};
     if (value.is_null()) return;
-    if (key == "subset" || key == "folder")
+    if ((key == "subset" || key == "folder") && !enter_folder(value))
       entry_.notes.push_back(fmt::format("{}: {} has no effect on a local file", origin_, key));
     if (std::find(known.begin(), known.end(), key) != known.end()) return;
     std::string near = nearest(key, known);

@@ -24,6 +24,7 @@ struct DatasetEntry {
   std::shared_ptr<const PromptPattern> pattern;  ///< null: rows have a form of their own
   std::optional<int64_t> num_samples;
   std::optional<RowSlice> slice;   ///< of `split`, or written behind the name
+  std::string split = "train";     ///< which files of a folder; see data_files()
   std::vector<std::string> notes;  ///< keys without effect, for the user
 
   /// The field of the row that holds `column`; empty when it is not read.

@@ -10,11 +10,11 @@ int64_t PackedBatch::label_tokens() const {
   return count;
 }
 
-PackedBatch pack_examples(std::span<const Example> examples, std::span<const int64_t> rows) {
+PackedBatch pack_examples(const Examples& examples, std::span<const int64_t> rows) {
   PackedBatch batch;
   batch.cu_seqlens.push_back(0);
   for (int64_t row : rows) {
-    const Example& example = examples[static_cast<size_t>(row)];
+    const Example example = examples[static_cast<size_t>(row)];
     batch.ids.insert(batch.ids.end(), example.ids.begin(), example.ids.end());
     const std::vector<int32_t> whole = {static_cast<int32_t>(example.ids.size())};
     size_t begin = 0;
@@ -55,21 +55,10 @@ std::vector<std::vector<int64_t>> best_fit_groups(std::span<const int64_t> lengt
   return groups;
 }
 
-std::vector<Example> pack_best_fit(std::vector<Example> examples, int64_t capacity) {
+Examples pack_best_fit(const Examples& examples, int64_t capacity) {
   std::vector<int64_t> lengths;
-  for (const Example& example : examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
-  std::vector<Example> packed;
-  for (const std::vector<int64_t>& group : best_fit_groups(lengths, capacity)) {
-    Example& row = packed.emplace_back();
-    for (int64_t member : group) {
-      Example& example = examples[static_cast<size_t>(member)];
-      row.ids.insert(row.ids.end(), example.ids.begin(), example.ids.end());
-      row.labels.insert(row.labels.end(), example.labels.begin(), example.labels.end());
-      row.lengths.push_back(static_cast<int32_t>(example.ids.size()));
-      example = Example();
-    }
-  }
-  return packed;
+  for (size_t row = 0; row < examples.size(); ++row) lengths.push_back(examples.length(row));
+  return examples.grouped(best_fit_groups(lengths, capacity));
 }
 
 }  // namespace fettle

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "fettle/data/batch.h"
+#include "fettle/data/examples.h"
 
 namespace fettle {
 
@@ -22,14 +22,14 @@ struct PackedBatch {
   int64_t label_tokens() const;
 };
 
-PackedBatch pack_examples(std::span<const Example> examples, std::span<const int64_t> rows);
+PackedBatch pack_examples(const Examples& examples, std::span<const int64_t> rows);
 
 /// Groups of examples of at most `capacity` tokens each: the longest that still fits is taken until none
 /// does, as LLaMA-Factory's greedy_knapsack. Of equal lengths the later one goes first. What is longer than
 /// `capacity` stands alone.
 std::vector<std::vector<int64_t>> best_fit_groups(std::span<const int64_t> lengths, int64_t capacity);
 
-/// The rows that best_fit_groups() makes, each with the lengths of its samples.
-std::vector<Example> pack_best_fit(std::vector<Example> examples, int64_t capacity);
+/// The rows that best_fit_groups() makes.
+Examples pack_best_fit(const Examples& examples, int64_t capacity);
 
 }  // namespace fettle

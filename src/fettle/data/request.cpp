@@ -39,6 +39,8 @@ DatasetRequest dataset_request(const Config& config, int64_t vocab_size) {
     options.default_system = config.get<Text>("default_system");
     options.tool_format = config.get<Text>("tool_format").value_or("");
     request.chat = make_chat_template(name, request.tokenizer, options);
+    request.template_options = fmt::format("{} {} {}", options.enable_thinking.value_or(true),
+                                           options.tool_format, options.default_system.value_or(""));
   } else if (!name.empty() && request.stage == "sft" && !request.tokenizer) {
     fail_input("{}: no tokenizer, which template {} needs", base.string(), name);
   }

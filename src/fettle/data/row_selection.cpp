@@ -20,7 +20,7 @@ int64_t count_rows(const DatasetEntry& entry, DamagedLine damaged) {
         ++count;
         return true;
       },
-      damaged);
+      damaged, entry.split);
   if (count == 0) fail_input("{}: no records", entry.path.string());
   return count;
 }
@@ -39,7 +39,7 @@ void take_range(const DatasetEntry& entry, int64_t from, int64_t to, int64_t tot
         if (records.size() == batch) take(std::exchange(records, {}), total);
         return row < to;
       },
-      damaged);
+      damaged, entry.split);
   if (row == 0) fail_input("{}: no records", entry.path.string());
   if (!records.empty()) take(std::move(records), total);
 }
@@ -58,7 +58,7 @@ void take_chosen(const DatasetEntry& entry, const std::vector<int64_t>& chosen, 
           for (size_t place : found->second) records[place] = record;
         return true;
       },
-      damaged);
+      damaged, entry.split);
   for (size_t begin = 0; begin < records.size(); begin += batch) {
     size_t end = std::min(records.size(), begin + batch);
     take({std::make_move_iterator(records.begin() + static_cast<ptrdiff_t>(begin)),

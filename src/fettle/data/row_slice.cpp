@@ -58,4 +58,10 @@ std::pair<std::string, std::optional<RowSlice>> split_name_and_slice(const std::
           parse_row_slice(std::string_view(text).substr(open + 1, text.size() - open - 2), origin)};
 }
 
+std::string RowSlice::text() const {
+  const char* unit = percent ? "%" : "";
+  auto side = [&](const std::optional<int64_t>& at) { return at ? fmt::format("{}{}", *at, unit) : ""; };
+  return fmt::format("[{}:{}]", side(from), side(to));
+}
+
 }  // namespace fettle

@@ -17,6 +17,8 @@ struct RowSlice {
   bool needs_count() const { return percent || from.value_or(0) < 0 || to.value_or(0) < 0; }
   /// First row and the one behind the last; percentages are rounded to the nearest row, halves to even.
   std::pair<int64_t, int64_t> rows(int64_t count) const;
+  /// "[10%:20%]".
+  std::string text() const;
 };
 
 /// What stands between [ and ]. Error(kUsage) starting with `origin`.

@@ -57,8 +57,7 @@ void TextBlocks::add_block(std::vector<int32_t> ids, const std::string& origin) 
   Example example;
   example.labels = ids;
   example.ids = std::move(ids);
-  out_.examples.push_back(std::move(example));
-  out_.origins.push_back(origin);
+  out_.examples.append(example, origin);
 }
 
 }  // namespace fettle

@@ -8,7 +8,7 @@ namespace {
 using ConstMap = Eigen::Map<const Matrix>;
 
 // Full decompositions of more elements than this take too long.
-constexpr int64_t kFullElements = int64_t{1} << 20;
+constexpr int64_t kFullElements = int64_t{1} << 17;
 constexpr int64_t kOversampling = 16, kRounds = 8;
 
 ConstMap mapped(const Tensor& t) {

@@ -19,7 +19,7 @@ Triplets largest_triplets(const Tensor& matrix, int64_t r);
 /// from normal numbers of `seed` and `name`.
 Triplets subspace_triplets(const Tensor& matrix, int64_t r, int64_t rounds, uint64_t seed,
                            const std::string& name);
-/// The first of the two while it takes seconds at most, else the second with eight rounds on r + 16
+/// The first of the two while it takes a fraction of a second, else the second with eight rounds on r + 16
 /// directions, which is exact for a matrix of rank up to r.
 Triplets best_triplets(const Tensor& matrix, int64_t r, const std::string& name);
 /// Of the product b a, b [m, k], a [k, n], without forming it: exact. r is at most k.

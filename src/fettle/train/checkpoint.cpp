@@ -88,6 +88,9 @@ bool may_change(std::string_view name) {
                                                "eval_steps",
                                                "per_device_eval_batch_size",
                                                "dataset_dir",
+                                               "streaming",
+                                               "tokenized_path",
+                                               "overwrite_cache",
                                                "model_name_or_path",
                                                "gradient_checkpointing"};
   // val_size decides which rows are trained, but then the data differ, which is told by their own hash.
@@ -143,7 +146,7 @@ RunIdentity identify_run(const Config& config, const Dataset& data,
     if (option.status == OptionStatus::kSupported && !may_change(option.name))
       identity.options[std::string(option.name)] = config.value_text(option.name);
   Hash rows;
-  for (const Example& example : data.examples) {
+  for (const Example example : data.examples) {
     rows.add_count(example.ids.size());
     rows.add(example.ids.data(), example.ids.size() * sizeof(int32_t));
     rows.add(example.labels.data(), example.labels.size() * sizeof(int32_t));

@@ -179,6 +179,7 @@ class FineTuning {
     chat_ = request.chat;
     Progress progress("tokenize", "row");
     request.progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
+    keep_rows_in_files(request, "train");
     data_ = load_dataset(request);
     progress.finish();
     read_evaluation_data(request);
@@ -186,6 +187,16 @@ class FineTuning {
     for (const std::string& note : data_.notes) warn("{}", note);
     if (chat_)
       for (const std::string& notice : chat_->notices()) warn("{}", notice);
+  }
+
+  // Where encoded rows are kept, when not in memory.
+  void keep_rows_in_files(DatasetRequest& request, const char* part) const {
+    if (Text folder = config_.get<Text>("tokenized_path"))
+      request.files = fs::path(*folder) / part;
+    else if (config_.get<bool>("streaming"))
+      request.files = output_ / fmt::format(".rows-{}", part);
+    request.keep_files = config_.is_set("tokenized_path");
+    request.overwrite_files = config_.get<bool>("overwrite_cache");
   }
 
   void read_evaluation_data(const DatasetRequest& training) {
@@ -204,6 +215,7 @@ class FineTuning {
       request.packing = request.stage == "sft" ? std::optional<bool>(false) : request.packing;
       request.mix_strategy = MixStrategy::kConcat;
       request.progress = nullptr;
+      keep_rows_in_files(request, "eval");
       eval_data_ = load_dataset(request);
       for (const std::string& note : eval_data_.notes) warn("eval_dataset: {}", note);
     }
@@ -271,15 +283,19 @@ class FineTuning {
 
   void add_new_adapter(uint64_t seed) {
     AdapterConfig options = adapter_options(config_, *model_, tokenizer_.get());
-    Progress progress("initialise", "step");
+    std::optional<Progress> progress;
     Calibration calibration{
         .rows = static_cast<int64_t>(data_.examples.size()),
         .batch_size = config_.get<int64_t>("per_device_train_batch_size"),
         .compute = compute_,
         .batch = [this](int64_t first, int64_t count) { return calibration_batch(first, count); },
-        .progress = [&](int64_t done, int64_t total) { progress.update(done, total); }};
+        .progress =
+            [&](int64_t done, int64_t total) {
+              if (!progress) progress.emplace("initialise", "step");
+              progress->update(done, total);
+            }};
     adapters_.push_back(Adapter::create(*model_, options, seed, &calibration));
-    progress.finish();
+    if (progress) progress->finish();
     if (!loftq_) return;
     const AdapterConfig& used = adapters_.back()->config();
     ConfigFields settings(used.sorted()["loftq_config"], used.origin);
@@ -295,14 +311,14 @@ class FineTuning {
     PackedBatch packed = pack_examples(data_.examples, rows);
     CalibrationBatch batch{.input = packed_input(packed), .labels = packed.labels, .token_learns = {}};
     for (int64_t row : rows)
-      for (int32_t label : data_.examples[static_cast<size_t>(row)].labels)
+      for (const Example example = data_.examples[static_cast<size_t>(row)]; int32_t label : example.labels)
         batch.token_learns.push_back(label != kIgnoreLabel);
     return batch;
   }
 
   int64_t largest_batch_tokens() const {
     std::vector<int64_t> lengths;
-    for (const Example& example : data_.examples) lengths.push_back(static_cast<int64_t>(example.ids.size()));
+    for (size_t row = 0; row < data_.examples.size(); ++row) lengths.push_back(data_.examples.length(row));
     std::sort(lengths.begin(), lengths.end(), std::greater<>());
     int64_t tokens = 0;
     for (size_t i = 0; i < lengths.size() && static_cast<int64_t>(i) < arguments_.per_device_train_batch_size;
@@ -316,7 +332,7 @@ class FineTuning {
     for (const Parameter* parameter : trainables_) trainable += parameter->numel();
     if (!full_)
       for (const auto& adapter : adapters_) total += adapter->parameter_count();
-    for (const Example& example : data_.examples) {
+    for (const Example example : data_.examples) {
       tokens += static_cast<int64_t>(example.ids.size());
       labels += example.labelled();
     }
@@ -377,8 +393,8 @@ class FineTuning {
     if (!checkpointing)
       runs.emplace_back("gradient_checkpointing=true", plan_with(tokens, true, optimizer).total());
     int64_t longest = 0;
-    for (const Example& example : data_.examples)
-      longest = std::max(longest, static_cast<int64_t>(example.ids.size()));
+    for (size_t row = 0; row < data_.examples.size(); ++row)
+      longest = std::max(longest, data_.examples.length(row));
     if (arguments_.per_device_train_batch_size > 1) {
       runs.emplace_back(
           fmt::format("per_device_train_batch_size=1 gradient_accumulation_steps={}",

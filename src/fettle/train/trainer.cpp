@@ -26,8 +26,7 @@ bool predicts_first_tokens(const CausalLM& model) {
   return model.prompt && model.prompt->active && model.prompt->in_embeddings();
 }
 
-PackedBatch pack_for(const CausalLM& model, std::span<const Example> examples,
-                     std::span<const int64_t> rows) {
+PackedBatch pack_for(const CausalLM& model, const Examples& examples, std::span<const int64_t> rows) {
   PackedBatch batch = pack_examples(examples, rows);
   if (predicts_first_tokens(model))
     batch.labels.insert(batch.labels.end(), batch.first_labels.begin(), batch.first_labels.end());
@@ -78,8 +77,7 @@ TrainPlan plan_training(const TrainArguments& a, int64_t examples) {
 }
 
 Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator, Optimizer& optimizer,
-                 std::span<const Example> examples, TrainArguments arguments,
-                 std::vector<Callback*> callbacks)
+                 const Examples& examples, TrainArguments arguments, std::vector<Callback*> callbacks)
     : model_(model),
       backend_(backend),
       communicator_(communicator),

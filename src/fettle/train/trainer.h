@@ -82,7 +82,7 @@ class Trainer {
   /// `optimizer`: over everything trainable, f32. Callbacks are called in the order given and outlive the
   /// trainer.
   Trainer(CausalLM& model, Backend& backend, Communicator& communicator, Optimizer& optimizer,
-          std::span<const Example> examples, TrainArguments arguments, std::vector<Callback*> callbacks);
+          const Examples& examples, TrainArguments arguments, std::vector<Callback*> callbacks);
   /// Runs to the end or until StopSignal asks to stop. Loss or gradients that are not finite end the run
   /// before the optimizer step with Error(kDiverged) naming step and rows; the weights are those before the
   /// step.
@@ -90,8 +90,8 @@ class Trainer {
   /// The adapter that is trained: gives its penalty to the loss and hears of every step. It outlives the
   /// trainer.
   void set_adapter(Adapter* adapter) { adapter_ = adapter; }
-  /// What the model loses on these examples as it stands, for eval_strategy; they outlive the trainer.
-  void set_evaluation(std::span<const Example> examples) { eval_examples_ = examples; }
+  /// What the model loses on these examples as it stands, for eval_strategy.
+  void set_evaluation(const Examples& examples) { eval_examples_ = examples; }
   const TrainPlan& plan() const { return plan_; }
   const TrainerProgress& progress() const { return progress_; }
   /// Goes on from there at run(); weights and optimizer are restored by their owner.
@@ -107,7 +107,7 @@ class Trainer {
   CausalLM& model_;
   Backend& backend_;
   Communicator& communicator_;
-  std::span<const Example> examples_, eval_examples_;
+  Examples examples_, eval_examples_;
   TrainArguments arguments_;
   TrainPlan plan_;
   std::vector<Callback*> callbacks_;

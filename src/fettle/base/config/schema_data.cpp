@@ -7,7 +7,6 @@ using enum OptionStatus;
 
 Options data_options() {
   constexpr std::string_view kNoPadding = "batches are never padded";
-  constexpr std::string_view kNoStreaming = "only read with streaming, which is refused";
   return {
       {.name = "dataset",
        .aliases = {"data", "dataset_name", "train_file"},
@@ -72,8 +71,14 @@ Options data_options() {
        .type = kBool,
        .fallback = "false",
        .help = "The same as packing: here samples never see each other"},
-      refused("streaming", kBool, "false", "Read the data while training", "not available yet: streaming"),
-      no_effect("buffer_size", kInt, "16384", "Rows shuffled at a time", kNoStreaming),
+      {.name = "streaming",
+       .type = kBool,
+       .fallback = "false",
+       .help = "For data larger than memory: encoded rows are kept in a file of output_dir, gone with the "
+               "process, "
+               "and still shuffled as a whole"},
+      no_effect("buffer_size", kInt, "16384", "Rows shuffled at a time",
+                "all rows are shuffled, also with streaming"),
       {.name = "mix_strategy",
        .type = kChoice,
        .fallback = "concat",
@@ -90,8 +95,11 @@ Options data_options() {
                "mistral, qwen, seed_oss"},
       refused("preserve_thinking", kBool, "false", "Keep the thoughts of earlier turns",
               "not available yet: see enable_thinking"),
-      refused("tokenized_path", kString, "null", "Folder of tokenized data",
-              "not available yet; already tokenized rows (input_ids, labels) can be given as a data set"),
+      {.name = "tokenized_path",
+       .type = kString,
+       .help = "Folder that keeps the encoded rows: made when it is not there, else used, if data, "
+               "tokenizer, template "
+               "and options are the same"},
       refused("chat_template_path", kString, "null", "File of a chat template (TRL)",
               "not available yet; put the template into the model folder as chat_template.jinja"),
       refused("dataset_text_field", kString, "text", "Column of plain text (TRL)",
@@ -133,7 +141,10 @@ Options data_options() {
       no_effect("ignore_pad_token_for_loss", kBool, "true", "Mask padding", kNoPadding),
       no_effect("shuffle_dataset", kBool, "false", "Shuffle once before training (TRL)",
                 "every epoch is shuffled unless disable_shuffling is set"),
-      no_effect("overwrite_cache", kBool, "false", "Tokenize again", "tokenized data are not cached on disk"),
+      {.name = "overwrite_cache",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Make the folder of tokenized_path anew"},
       no_effect("preprocessing_batch_size", kInt, "1000", "Rows tokenized at a time",
                 "the size is chosen by itself"),
       {.name = "preprocessing_num_workers",

@@ -7,7 +7,8 @@
 
 namespace fettle {
 
-PromptPattern::PromptPattern(const std::string& pattern, const std::string& trained_from) {
+PromptPattern::PromptPattern(const std::string& pattern, const std::string& trained_from)
+    : text_(trained_from.empty() ? pattern : pattern + "\n" + trained_from) {
   size_t border = trained_from.empty() ? 0 : pattern.find(trained_from);
   if (border == pattern.npos)
     fail_usage("prompt_pattern_trained_from: \"{}\" does not stand in prompt_pattern",

@@ -16,6 +16,8 @@ class PromptPattern {
   struct Filled {
     std::string read, learned;
   };
+  /// The pattern as it was given, with `trained_from` behind it.
+  const std::string& text() const { return text_; }
   /// Throws BadRow when the row lacks a field.
   Filled fill(const OrderedJson& row) const;
 
@@ -24,6 +26,7 @@ class PromptPattern {
     bool field;
     std::string text;
   };
+  std::string text_;
   std::vector<Part> read_, learned_;
 };
 
