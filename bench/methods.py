@@ -24,7 +24,7 @@ METHODS = {
     "rsLoRA": ([*LORA, "use_rslora=true"], 1e-3),
     "LoRA+": ([*LORA, "loraplus_lr_ratio=16"], 5e-4),
     "PiSSA": ([*LORA, "pissa_init=true", "pissa_iter=4"], 1e-3),
-    "EVA": ([*LORA, "init_lora_weights=eva"], 2e-3),
+    "EVA": ([*LORA, "init_lora_weights=eva", "init_samples=8"], 2e-3),
     "CorDA": ([*LORA, "init_lora_weights=corda", "init_samples=8"], 1e-3),
     "LoRA-GA": ([*LORA, "init_lora_weights=lora_ga", "init_samples=8"], 1e-3),
     "LoftQ": ([*LORA, "init_lora_weights=loftq"], 2e-3),

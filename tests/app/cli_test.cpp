@@ -139,9 +139,9 @@ TEST(ConfigCommand, ValidateFindsErrors) {
 }
 
 TEST(ConfigCommand, ExplainKnowsAliasesAndReasons) {
-  const ProcessResult result = run_fettle({"config", "explain", "compute_accuracy", "lora-rank"});
+  const ProcessResult result = run_fettle({"config", "explain", "use_asft_loss", "lora-rank"});
   EXPECT_EQ(result.code, 0);
-  EXPECT_THAT(result.out, StartsWith("compute_accuracy\n"));
+  EXPECT_THAT(result.out, StartsWith("use_asft_loss\n"));
   EXPECT_THAT(result.out, HasSubstr("because   not available yet"));
   EXPECT_THAT(result.out, HasSubstr("an integer from 1 to 65536"));
   const ProcessResult unknown = run_fettle({"config", "explain", "lora_rank", "lora_alfa"});

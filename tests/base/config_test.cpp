@@ -268,7 +268,7 @@ TEST(Config, WrongValuesNameKeyValueAndRange) {
       {"warmup_steps: 1.5", "an integer"},
       {"save_strategy: sometimes", "one of no, steps, epoch"},
       {"lr_scheduler_type: cosin", "did you mean cosine?"},
-      {"lr_scheduler_type: reduce_lr_on_plateau", "is refused, not available yet"},
+      {"lr_scheduler_type: greedy", "is refused, not available yet"},
       {"optim: lomo", "is refused, not available yet"},
       {"stage: dpo", "is refused, not available yet"},
       {"report_to: wandb", "wandb is refused"},
@@ -296,8 +296,7 @@ TEST(Config, RefusedOptionsTakeTheirDefaultOnly) {
   const std::pair<const char*, const char*> cases[] = {
       {"quantization_bit: 3",
        "quantization_bit: 3 is refused, 4 and 8 bits in the layouts of bitsandbytes are known"},
-      {"streaming: true", "is refused: not available yet"},
-      {"compute_accuracy: true", "is refused: not available yet: evaluation"},
+      {"use_asft_loss: true", "is refused: not available yet"},
       {"report_to: [wandb]", "is refused"},
       {"num_beams: 4", "beam search"},
       {"deepspeed: ds.json", "one process"},

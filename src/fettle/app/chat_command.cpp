@@ -12,6 +12,7 @@
 #include "fettle/app/session.h"
 #include "fettle/base/error.h"
 #include "fettle/base/terminal.h"
+#include "fettle/infer/generation_config.h"
 #include "fettle/kernels/backend.h"
 #include "fettle/train/stop_signal.h"
 

@@ -4,6 +4,7 @@ namespace fettle::app {
 
 void add_all_commands(CLI::App& root) {
   add_train(root);
+  add_evaluate(root);
   add_runs(root);
   add_export(root);
   add_adapter(root);

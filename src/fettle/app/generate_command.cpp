@@ -12,6 +12,7 @@
 #include "fettle/base/progress.h"
 #include "fettle/base/terminal.h"
 #include "fettle/infer/batch_generator.h"
+#include "fettle/infer/generation_config.h"
 #include "fettle/kernels/backend.h"
 
 namespace fettle::app {

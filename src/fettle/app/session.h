@@ -48,7 +48,5 @@ DType inference_dtype(const Config& config, const ModelConfig& model);
 Session open_session(const Config& config, bool with_tokenizer);
 /// The template that the options name, else the model's own; notices are printed once.
 std::shared_ptr<const ChatTemplate> open_template(const Config& config, const Session& session);
-/// do_sample, temperature, top_p, top_k, repetition_penalty, max_new_tokens, seed.
-GenerationOptions generation_options(const Config& config);
 
 }  // namespace fettle::app

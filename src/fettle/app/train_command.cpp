@@ -14,7 +14,14 @@ void add_train(CLI::App& root) {
                           OptionGroup::kTraining, OptionGroup::kOptimizer, OptionGroup::kPrecision,
                           OptionGroup::kLogging, OptionGroup::kSaving, OptionGroup::kSystem});
   command.callback([dry_run, &command] {
-    run_finetuning(read_config(command), *dry_run ? RunMode::kDryRun : RunMode::kTrain);
+    Config config = read_config(command);
+    // LLaMA-Factory's files for evaluation have no do_train.
+    const bool only_evaluates =
+        (config.get<bool>("do_eval") || config.get<bool>("do_predict")) && !config.is_set("dataset");
+    if (only_evaluates)
+      evaluate(config);
+    else
+      run_finetuning(config, *dry_run ? RunMode::kDryRun : RunMode::kTrain);
   });
 
   CLI::App& estimate =

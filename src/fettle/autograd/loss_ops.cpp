@@ -15,7 +15,7 @@ int64_t loss_chunk_rows(int64_t vocab_size, DType dtype) {
 double linear_cross_entropy(Context& context, const Var& hidden,
                             const std::function<Var(Context&, const Var&)>& head, int64_t vocab_size,
                             const std::vector<int32_t>& labels, float grad_scale, bool head_trainable,
-                            std::vector<float>* row_losses) {
+                            const LossShape& shape, RowOutcome* outcome) {
   Backend& backend = *context.backend;
   FETTLE_CHECK(static_cast<int64_t>(labels.size()) == hidden.value.rows(), "{} labels for {} rows",
                labels.size(), hidden.value.rows());
@@ -49,12 +49,13 @@ double linear_cross_entropy(Context& context, const Var& hidden,
     Tensor losses = Tensor::empty({n}, context.compute == DType::kF64 ? DType::kF64 : DType::kF32);
     // The gradient takes the place of the logits.
     Tensor dlogits = logits.slot ? logits.value : Tensor();
+    if (outcome) outcome->best.resize(static_cast<size_t>(begin + n));
     backend.cross_entropy(logits.value, std::span(kept.data() + begin, static_cast<size_t>(n)), grad_scale,
-                          losses, dlogits);
+                          losses, dlogits, shape, outcome ? outcome->best.data() + begin : nullptr);
     for (int64_t i = 0; i < n; ++i) {
       double loss = losses.dtype() == DType::kF64 ? losses.data<double>()[i] : losses.data<float>()[i];
       total += loss;
-      if (row_losses) row_losses->push_back(static_cast<float>(loss));
+      if (outcome) outcome->losses.push_back(static_cast<float>(loss));
     }
     if (!logits.slot) continue;
     logits.slot->accumulate(backend, dlogits);

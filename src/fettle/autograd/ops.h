@@ -105,13 +105,19 @@ Var reshape(const Var& x, Shape shape);
 /// Rows of logits that linear_cross_entropy holds at a time: about 96 MiB of them, whatever the vocabulary.
 int64_t loss_chunk_rows(int64_t vocab_size, DType dtype);
 
+/// What became of each labelled row.
+struct RowOutcome {
+  std::vector<float> losses;  ///< -log p, as the loss is shaped
+  std::vector<int32_t> best;  ///< the likeliest token
+};
+
 /// Sum over labelled positions of the cross entropy of head(hidden[t]) against labels[t], head and loss taken
 /// chunk by chunk for labelled rows only: logits never exist whole. Gradients (of grad_scale * the sum) flow
 /// at once into the head's parameters and are kept for `hidden`. labels: [T], negative where nothing is
-/// learned. When `row_losses` is given it receives -log p for each labelled row.
+/// learned. `outcome`, when given, is filled for the labelled rows in order.
 double linear_cross_entropy(Context& context, const Var& hidden,
                             const std::function<Var(Context&, const Var&)>& head, int64_t vocab_size,
                             const std::vector<int32_t>& labels, float grad_scale, bool head_trainable,
-                            std::vector<float>* row_losses = nullptr);
+                            const LossShape& shape = {}, RowOutcome* outcome = nullptr);
 
 }  // namespace fettle

@@ -94,11 +94,11 @@ std::vector<float> token_log_probabilities(CausalLM& model, Backend& backend, DT
   Var hidden = model.hidden_states(context, make_input({ids}));
   std::vector<int32_t> labels(ids.begin() + 1, ids.end());
   labels.push_back(-1);
-  std::vector<float> losses;
+  RowOutcome outcome;
   auto head = [&](Context& c, const Var& h) { return model.logits(c, h); };
-  linear_cross_entropy(context, hidden, head, model.config().vocab_size, labels, 1.0f, false, &losses);
-  for (float& loss : losses) loss = -loss;
-  return losses;
+  linear_cross_entropy(context, hidden, head, model.config().vocab_size, labels, 1.0f, false, {}, &outcome);
+  for (float& loss : outcome.losses) loss = -loss;
+  return std::move(outcome.losses);
 }
 
 Tensor all_logits(CausalLM& model, Backend& backend, DType compute, const std::vector<int32_t>& ids) {

@@ -42,6 +42,16 @@ struct MatmulArgs {
       DType::kF32;  ///< kF32 or kBF16 (kF64 on the reference): type of the operands of the product
 };
 
+/// What a cross entropy becomes.
+struct LossShape {
+  /// (1 - e) * loss + e * (mean over the vocabulary of -log p): transformers' LabelSmoother (Szegedy et al.,
+  /// arXiv 1512.00567).
+  float label_smoothing = 0;
+  /// loss * p, p the probability of the label without gradient: dynamic fine-tuning (Wu et al., arXiv
+  /// 2508.05629) as in LLaMA-Factory's dft_loss_func.
+  bool dft = false;
+};
+
 /// Which keys a query sees, and the shapes of an attention call.
 /// q [Tq, heads, head_dim], k and v [Tk, kv_heads, head_dim]; heads is a multiple of kv_heads; query head h
 /// reads key head h / (heads / kv_heads). Sequence s owns queries [cu_q[s], cu_q[s+1]) and keys [cu_k[s],
@@ -179,9 +189,11 @@ class Backend {
   // -------------------------------------------------------------------------------------------------------
   /// For each row: losses[r] = logsumexp(logits[r]) - logits[r, labels[r]] (f32). When dlogits is defined it
   /// is written with grad_scale * (softmax - onehot) in its own dtype; it may alias logits when the dtypes
-  /// agree. logits [rows, vocab] f32 or bf16; every label is valid.
+  /// agree. logits [rows, vocab] f32 or bf16; every label is valid. `shape` changes loss and gradient.
+  /// `best`, [rows] or null, receives the first index of the largest logit.
   virtual void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale,
-                             Tensor& losses, Tensor& dlogits) = 0;
+                             Tensor& losses, Tensor& dlogits, const LossShape& shape = {},
+                             int32_t* best = nullptr) = 0;
 
   // --- optimizer
   // ----------------------------------------------------------------------------------------------------

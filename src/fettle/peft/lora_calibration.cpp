@@ -172,9 +172,12 @@ class Eva {
   }
 
   void analyse() {
-    // Data that keep turning would go on for ever.
-    constexpr int64_t kMostBatches = 1000;
-    for (int64_t index = 0; index < kMostBatches; ++index) {
+    // Directions that keep turning would go on for ever, as they do in PEFT.
+    const int64_t most = std::max<int64_t>(
+        2,
+        (config_.fields().integer("init_samples", 256, 1, int64_t{1} << 30) + calibration_.batch_size - 1) /
+            calibration_.batch_size);
+    for (int64_t index = 0; index < most; ++index) {
       int64_t done = 0, all = 0;
       for (EvaSite& site : sites_) {
         if (site.source) continue;
@@ -189,8 +192,12 @@ class Eva {
                       [](const EvaSite& s) { return s.source || s.pca.components().defined(); }))
         share_ranks();
     }
-    fail_usage("init_lora_weights eva: directions still turn after {} batches; lower eva_config tau (now {})",
-               kMostBatches, eva_.tau);
+    for (const EvaSite& site : sites_)
+      if (!site.source && !site.pca.components().defined())
+        fail_usage(
+            "init_lora_weights eva: no batch has as many learned tokens as the {} directions sought; raise "
+            "per_device_train_batch_size or set eva_config use_label_mask to false",
+            site.components);
   }
 
   void learn(const CalibrationBatch& batch) {

@@ -36,14 +36,16 @@ struct LoraStart {
 /// By the path of the linear. Runs the model without adapters.
 ///   eva      (Paischer et al., arXiv 2410.07170; peft/tuners/lora/eva.py) A: the leading right singular
 ///            vectors of the linear's inputs, by incremental PCA over batches until they point the same way
-///            twice (tau). Ranks go to where they explain most (rho): rank_pattern, alpha_pattern and the
-///            targets of `config` are rewritten, linears of rank 0 dropped.
+///            twice (tau) or init_samples rows were seen. Ranks go to where they explain most (rho):
+///            rank_pattern, alpha_pattern and the targets of `config` are rewritten, linears of rank 0
+///            dropped.
 ///   corda    (Yang et al., arXiv 2406.05223; peft/tuners/lora/corda.py) the first (ipm) or last (kpm)
 ///            singular triplets of W C, C the covariance of the inputs. The error of C's inverse is judged on
 ///            at most 64 of its columns.
 ///   lora_ga  (Wang et al., arXiv 2407.05000; peft/tuners/lora/loraga.py) singular vectors of the gradient
 ///            of W.
-/// eva_config, corda_config, lora_ga_config are PEFT's; corda and lora_ga take the first `init_samples` rows.
+/// eva_config, corda_config, lora_ga_config are PEFT's; corda and lora_ga take the first
+/// `init_samples` rows (256).
 /// Error(kUsage) for settings that do not fit.
 std::map<std::string, LoraStart> calibrated_starts(CausalLM& model, AdapterConfig& config,
                                                    const LoraConfig& lora,

@@ -56,14 +56,13 @@ void TrainerLog::write(const TrainerLogLine& line) {
   if (std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size()) std::fflush(file_.get());
 }
 
-void TrainerLog::write_evaluation(int64_t step, int64_t total_steps, double eval_loss, double epoch) {
-  OrderedJson json = {
-      {"current_steps", step},
-      {"total_steps", total_steps},
-      {"eval_loss", eval_loss},
-      {"epoch", epoch},
-      {"percentage",
-       std::round(static_cast<double>(step) / static_cast<double>(total_steps) * 10000.0) / 100.0}};
+void TrainerLog::write_evaluation(int64_t step, int64_t total_steps,
+                                  const std::map<std::string, double>& figures, double epoch) {
+  OrderedJson json = {{"current_steps", step}, {"total_steps", total_steps}};
+  for (const auto& [name, value] : figures) json[name] = value;
+  json["epoch"] = epoch;
+  json["percentage"] =
+      std::round(static_cast<double>(step) / static_cast<double>(total_steps) * 10000.0) / 100.0;
   std::string text = json.dump() + "\n";
   if (std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size()) std::fflush(file_.get());
 }

@@ -30,8 +30,9 @@ class TrainerLog {
   explicit TrainerLog(const std::filesystem::path& path, uint64_t keep_bytes = 0);
   uint64_t bytes() const;
   void write(const TrainerLogLine& line);
-  /// {"current_steps", "total_steps", "eval_loss", "epoch", "percentage"}.
-  void write_evaluation(int64_t step, int64_t total_steps, double eval_loss, double epoch);
+  /// {"current_steps", "total_steps", "eval_loss" and other figures, "epoch", "percentage"}.
+  void write_evaluation(int64_t step, int64_t total_steps, const std::map<std::string, double>& figures,
+                        double epoch);
 
  private:
   std::filesystem::path path_;

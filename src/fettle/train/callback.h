@@ -1,6 +1,7 @@
 // What the log, the plots, the progress bar and the checkpoints see of a run.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -36,6 +37,8 @@ struct EvalRecord {
   double loss = 0;  ///< mean over batches of their token means, weighted by samples
   int64_t samples = 0, batches = 0;
   double runtime_seconds = 0;
+  std::string name;                       ///< of the data set; empty when there is one only
+  std::map<std::string, double> metrics;  ///< loss, perplexity and what else was asked for
 };
 
 struct TrainSummary {

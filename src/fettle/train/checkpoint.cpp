@@ -109,7 +109,13 @@ Json progress_json(const TrainerProgress& p) {
           {"elapsed_seconds", p.elapsed_seconds},
           {"best_step", p.best_step},
           {"best_metric", p.best_metric},
-          {"evaluations_without_gain", p.evaluations_without_gain}};
+          {"evaluations_without_gain", p.evaluations_without_gain},
+          {"batch_tokens", p.batch_tokens},
+          {"plateau_rate", p.plateau.rate},
+          {"plateau_best", p.plateau.best},
+          {"plateau_seen", p.plateau.seen},
+          {"plateau_bad", p.plateau.bad},
+          {"plateau_cooldown", p.plateau.cooldown}};
 }
 
 TrainerProgress read_progress(const Json& json) {
@@ -124,7 +130,13 @@ TrainerProgress read_progress(const Json& json) {
           .elapsed_seconds = json.at("elapsed_seconds"),
           .best_step = json.value("best_step", int64_t{0}),
           .best_metric = json.value("best_metric", 0.0),
-          .evaluations_without_gain = json.value("evaluations_without_gain", int64_t{0})};
+          .evaluations_without_gain = json.value("evaluations_without_gain", int64_t{0}),
+          .plateau = {.rate = json.value("plateau_rate", 0.0),
+                      .best = json.value("plateau_best", 0.0),
+                      .seen = json.value("plateau_seen", false),
+                      .bad = json.value("plateau_bad", int64_t{0}),
+                      .cooldown = json.value("plateau_cooldown", int64_t{0})},
+          .batch_tokens = json.value("batch_tokens", int64_t{0})};
 }
 
 }  // namespace

@@ -11,10 +11,7 @@
 #include "fettle/base/system.h"
 #include "fettle/base/terminal.h"
 #include "fettle/base/threads.h"
-#include "fettle/data/dataset.h"
-#include "fettle/data/packing.h"
 #include "fettle/data/preview.h"
-#include "fettle/data/request.h"
 #include "fettle/models/loader.h"
 #include "fettle/models/saver.h"
 #include "fettle/peft/adapter.h"
@@ -23,85 +20,18 @@
 #include "fettle/train/adapter_options.h"
 #include "fettle/train/checkpoint.h"
 #include "fettle/train/memory_plan.h"
+#include "fettle/train/model_batch.h"
 #include "fettle/train/optimizer_config.h"
 #include "fettle/train/run_callbacks.h"
+#include "fettle/train/run_data.h"
 #include "fettle/train/stop_signal.h"
+#include "fettle/train/train_options.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
 namespace {
 
 using Text = std::optional<std::string>;
-
-// The figure that best checkpoints and early stopping go by, where one is asked for.
-void follow_metric(const Config& c, TrainArguments& a) {
-  using When = TrainArguments::When;
-  const bool wanted = a.load_best_model_at_end || a.early_stopping_steps > 0 ||
-                      a.save_strategy == When::kBest || c.is_set("metric_for_best_model");
-  if (!wanted) return;
-  if (a.eval_strategy == When::kNo)
-    fail_usage(
-        "load_best_model_at_end, early_stopping_steps, metric_for_best_model and save_strategy: best need "
-        "eval_strategy: steps or epoch");
-  std::string metric = c.get<Text>("metric_for_best_model").value_or("loss");
-  if (metric.starts_with("eval_")) metric.erase(0, 5);
-  if (metric != "loss" && metric != "perplexity")
-    fail_usage("metric_for_best_model: \"{}\" is not measured; known: loss, perplexity", printable(metric));
-  if (c.get<std::optional<bool>>("greater_is_better").value_or(false))
-    fail_usage("greater_is_better: {} is better when it is lower", metric);
-  if (a.load_best_model_at_end && a.save_strategy == When::kNo)
-    fail_usage("load_best_model_at_end needs checkpoints: set save_strategy to steps, epoch or best");
-  a.metric_for_best_model = metric;
-}
-
-TrainArguments train_arguments(const Config& c, DType compute) {
-  TrainArguments a;
-  a.per_device_train_batch_size = c.get<int64_t>("per_device_train_batch_size");
-  a.gradient_accumulation_steps = c.get<int64_t>("gradient_accumulation_steps");
-  a.num_train_epochs = c.get<double>("num_train_epochs");
-  a.max_steps = c.get<int64_t>("max_steps");
-  a.learning_rate = c.get<double>("learning_rate");
-  a.lr_scheduler_type = c.get<std::string>("lr_scheduler_type");
-  Json options = c.object("lr_scheduler_kwargs");
-  if (!options.is_null()) a.lr_scheduler_kwargs = std::make_shared<Json>(options);
-  a.max_grad_norm = c.get<double>("max_grad_norm");
-  a.seed = static_cast<uint64_t>(c.get<int64_t>("seed"));
-  a.data_seed =
-      static_cast<uint64_t>(c.get<std::optional<int64_t>>("data_seed").value_or(c.get<int64_t>("seed")));
-  a.shuffle =
-      !c.get<bool>("disable_shuffling") && c.get<std::string>("train_sampling_strategy") != "sequential";
-  a.gradient_checkpointing = c.get<bool>("gradient_checkpointing");
-  a.compute = compute;
-  a.logging_first_step = c.get<bool>("logging_first_step");
-  std::string save = c.get<std::string>("save_strategy");
-  auto when = [](const std::string& name) {
-    using When = TrainArguments::When;
-    return name == "no"      ? When::kNo
-           : name == "epoch" ? When::kEpoch
-           : name == "best"  ? When::kBest
-                             : When::kSteps;
-  };
-  a.save_strategy = when(save);
-  a.eval_strategy = when(c.get<std::string>("eval_strategy"));
-  a.eval_on_start = c.get<bool>("eval_on_start");
-  a.load_best_model_at_end = c.get<bool>("load_best_model_at_end");
-  a.early_stopping_steps = c.get<std::optional<int64_t>>("early_stopping_steps").value_or(0);
-  follow_metric(c, a);
-  a.neftune_noise_alpha = c.get<std::optional<double>>("neftune_noise_alpha").value_or(0);
-  a.per_device_eval_batch_size = c.get<int64_t>("per_device_eval_batch_size");
-  return a;
-}
-
-// Options that count steps, and fractions of all steps, need the plan first.
-void resolve_steps(const Config& c, TrainArguments& a, int64_t examples) {
-  int64_t total = plan_training(a, examples).total_steps;
-  a.warmup_steps = c.steps("warmup_steps", total);
-  a.warmup_ratio = c.get<double>("warmup_ratio");
-  a.logging_steps = std::max<int64_t>(1, c.steps("logging_steps", total));
-  a.save_steps = std::max<int64_t>(1, c.steps("save_steps", total));
-  a.eval_steps =
-      c.is_set("eval_steps") ? std::max<int64_t>(1, c.steps("eval_steps", total)) : a.logging_steps;
-}
 
 // Everything of a run that is not the loop itself.
 class FineTuning {
@@ -125,14 +55,14 @@ class FineTuning {
   void run() {
     if (mode_ != RunMode::kEstimate) check_output();
     ModelConfig model_config = read_model_config(base_);
-    read_data(model_config);
+    data_ = read_run_data(config_, model_config.vocab_size, output_);
     open_model();
     prepare_trainables();
     arguments_ = train_arguments(config_, compute_);
-    resolve_steps(config_, arguments_, static_cast<int64_t>(data_.examples.size()));
+    resolve_steps(config_, arguments_, static_cast<int64_t>(data_.training.examples.size()));
     arguments_.optimizer = optimizer_options(
         config_, *model_, output_,
-        plan_training(arguments_, static_cast<int64_t>(data_.examples.size())).warmup_steps);
+        plan_training(arguments_, static_cast<int64_t>(data_.training.examples.size())).warmup_steps);
     arguments_.optimizer.learning_rate_factor = loraplus_factors(config_);
     make_schedule(
         {.type = arguments_.lr_scheduler_type,
@@ -140,7 +70,10 @@ class FineTuning {
          .warmup_steps = 0,
          .total_steps = 1,
          .options = arguments_.lr_scheduler_kwargs});  // a bad schedule is refused before anything is printed
-    plan_ = plan_training(arguments_, static_cast<int64_t>(data_.examples.size()));
+    plan_ = plan_training(arguments_, static_cast<int64_t>(data_.training.examples.size()));
+    check_metric(arguments_, Evaluator(*model_, cpu_backend(), compute_, data_.evaluation,
+                                       evaluation_options(config_, data_, output_)));
+    if (arguments_.batch_tokens_by_memory) choose_batch_tokens();
     say_plan();
     if (mode_ != RunMode::kEstimate) say_sample();
     if (mode_ != RunMode::kTrain) {
@@ -171,57 +104,6 @@ class FineTuning {
           "or set "
           "overwrite_output_dir=true",
           output_.string());
-  }
-
-  void read_data(const ModelConfig& model_config) {
-    DatasetRequest request = dataset_request(config_, model_config.vocab_size);
-    tokenizer_ = request.tokenizer;
-    chat_ = request.chat;
-    Progress progress("tokenize", "row");
-    request.progress = [&](int64_t done, int64_t total) { progress.update(done, total); };
-    keep_rows_in_files(request, "train");
-    data_ = load_dataset(request);
-    progress.finish();
-    read_evaluation_data(request);
-    if (stage_ == "sft" && request.packing.value_or(false)) pack_rows(data_, request.cutoff_len);
-    for (const std::string& note : data_.notes) warn("{}", note);
-    if (chat_)
-      for (const std::string& notice : chat_->notices()) warn("{}", notice);
-  }
-
-  // Where encoded rows are kept, when not in memory.
-  void keep_rows_in_files(DatasetRequest& request, const char* part) const {
-    if (Text folder = config_.get<Text>("tokenized_path"))
-      request.files = fs::path(*folder) / part;
-    else if (config_.get<bool>("streaming"))
-      request.files = output_ / fmt::format(".rows-{}", part);
-    request.keep_files = config_.is_set("tokenized_path");
-    request.overwrite_files = config_.get<bool>("overwrite_cache");
-  }
-
-  void read_evaluation_data(const DatasetRequest& training) {
-    std::vector<std::string> names = config_.get<std::vector<std::string>>("eval_dataset");
-    double val_size = config_.get<double>("val_size");
-    const bool evaluates = config_.get<std::string>("eval_strategy") != "no";
-    if (!names.empty() && val_size > 0) fail_usage("val_size and eval_dataset: give one of the two");
-    if (evaluates && names.empty() && val_size <= 0)
-      fail_usage("eval_strategy {}: nothing to evaluate on; set val_size (0.1) or eval_dataset",
-                 config_.get<std::string>("eval_strategy"));
-    if (val_size > 0) {
-      eval_data_ = split_validation(data_, val_size, training.seed);
-    } else if (!names.empty()) {
-      DatasetRequest request = training;
-      request.datasets = names;
-      request.packing = request.stage == "sft" ? std::optional<bool>(false) : request.packing;
-      request.mix_strategy = MixStrategy::kConcat;
-      request.progress = nullptr;
-      keep_rows_in_files(request, "eval");
-      eval_data_ = load_dataset(request);
-      for (const std::string& note : eval_data_.notes) warn("eval_dataset: {}", note);
-    }
-    if (!eval_data_.examples.empty() && !evaluates)
-      warn("{} examples are kept for evaluation, but eval_strategy is no; set it to steps or epoch",
-           eval_data_.examples.size());
   }
 
   void open_model() {
@@ -282,10 +164,10 @@ class FineTuning {
   }
 
   void add_new_adapter(uint64_t seed) {
-    AdapterConfig options = adapter_options(config_, *model_, tokenizer_.get());
+    AdapterConfig options = adapter_options(config_, *model_, data_.tokenizer.get());
     std::optional<Progress> progress;
     Calibration calibration{
-        .rows = static_cast<int64_t>(data_.examples.size()),
+        .rows = static_cast<int64_t>(data_.training.examples.size()),
         .batch_size = config_.get<int64_t>("per_device_train_batch_size"),
         .compute = compute_,
         .batch = [this](int64_t first, int64_t count) { return calibration_batch(first, count); },
@@ -308,23 +190,42 @@ class FineTuning {
   CalibrationBatch calibration_batch(int64_t first, int64_t count) const {
     std::vector<int64_t> rows(static_cast<size_t>(count));
     std::iota(rows.begin(), rows.end(), first);
-    PackedBatch packed = pack_examples(data_.examples, rows);
+    PackedBatch packed = pack_examples(data_.training.examples, rows);
     CalibrationBatch batch{.input = packed_input(packed), .labels = packed.labels, .token_learns = {}};
     for (int64_t row : rows)
-      for (const Example example = data_.examples[static_cast<size_t>(row)]; int32_t label : example.labels)
+      for (const Example example = data_.training.examples[static_cast<size_t>(row)];
+           int32_t label : example.labels)
         batch.token_learns.push_back(label != kIgnoreLabel);
     return batch;
   }
 
   int64_t largest_batch_tokens() const {
     std::vector<int64_t> lengths;
-    for (size_t row = 0; row < data_.examples.size(); ++row) lengths.push_back(data_.examples.length(row));
+    for (size_t row = 0; row < data_.training.examples.size(); ++row)
+      lengths.push_back(data_.training.examples.length(row));
     std::sort(lengths.begin(), lengths.end(), std::greater<>());
     int64_t tokens = 0;
     for (size_t i = 0; i < lengths.size() && static_cast<int64_t>(i) < arguments_.per_device_train_batch_size;
          ++i)
       tokens += lengths[i];
-    return tokens;
+    const int64_t bound = arguments_.per_device_train_batch_tokens;
+    return bound > 0 ? std::min(tokens, std::max(bound, lengths.front())) : tokens;
+  }
+
+  // The most tokens of a pass that the free memory holds, with a tenth to spare; never less than the longest
+  // row.
+  void choose_batch_tokens() {
+    const uint64_t free = memory_info().available + resident_bytes();
+    auto fits = [&](int64_t tokens) {
+      return plan_with(tokens, arguments_.gradient_checkpointing, arguments_.optimizer.name).total() <=
+             free / 10 * 9;
+    };
+    int64_t low = 1, high = largest_batch_tokens();
+    if (!fits(high))
+      while (low + 1 < high) (fits((low + high) / 2) ? low : high) = (low + high) / 2;
+    else
+      low = high;
+    arguments_.per_device_train_batch_tokens = low;
   }
 
   void say_plan() {
@@ -332,7 +233,7 @@ class FineTuning {
     for (const Parameter* parameter : trainables_) trainable += parameter->numel();
     if (!full_)
       for (const auto& adapter : adapters_) total += adapter->parameter_count();
-    for (const Example example : data_.examples) {
+    for (const Example example : data_.training.examples) {
       tokens += static_cast<int64_t>(example.ids.size());
       labels += example.labelled();
     }
@@ -359,6 +260,10 @@ class FineTuning {
                               format_bytes(memory.total()), format_bytes(memory.weights),
                               format_bytes(memory.trainable + memory.gradients + memory.optimizer),
                               format_bytes(memory.activations), format_bytes(memory.head)));
+    if (arguments_.per_device_train_batch_tokens > 0)
+      row("passes",
+          fmt::format("of at most {} tokens{}", format_count(arguments_.per_device_train_batch_tokens),
+                      arguments_.batch_tokens_by_memory ? ", which the memory holds" : ""));
     row("output", output_.string());
     say_line("");
     say_line(table.text());
@@ -393,8 +298,8 @@ class FineTuning {
     if (!checkpointing)
       runs.emplace_back("gradient_checkpointing=true", plan_with(tokens, true, optimizer).total());
     int64_t longest = 0;
-    for (size_t row = 0; row < data_.examples.size(); ++row)
-      longest = std::max(longest, data_.examples.length(row));
+    for (size_t row = 0; row < data_.training.examples.size(); ++row)
+      longest = std::max(longest, data_.training.examples.length(row));
     if (arguments_.per_device_train_batch_size > 1) {
       runs.emplace_back(
           fmt::format("per_device_train_batch_size=1 gradient_accumulation_steps={}",
@@ -449,7 +354,7 @@ class FineTuning {
 
   void say_sample() const {
     say_line("One example as it will be trained (the marked part is learned):");
-    say_line(preview_example(data_.examples.front(), tokenizer_.get(), use_color(stderr)));
+    say_line(preview_example(data_.training.examples.front(), data_.tokenizer.get(), use_color(stderr)));
   }
 
   void save_weights(const fs::path& folder) {
@@ -458,8 +363,8 @@ class FineTuning {
       return;
     }
     adapters_.back()->save(folder);
-    if (tokenizer_)
-      for (const fs::path& file : tokenizer_->files())
+    if (data_.tokenizer)
+      for (const fs::path& file : data_.tokenizer->files())
         fs::copy_file(file, folder / file.filename(), fs::copy_options::overwrite_existing);
   }
 
@@ -476,17 +381,21 @@ class FineTuning {
     std::unique_ptr<Optimizer> owner = make_optimizer(cpu_backend(), trainables_, arguments_.optimizer);
     Optimizer& optimizer = *owner;
     Adapter* adapter = full_ ? nullptr : adapters_.back().get();
-    RunIdentity identity = identify_run(config_, data_, trainables_);
+    RunIdentity identity = identify_run(config_, data_.training, trainables_);
     CheckpointState restored;
     if (resume_) {
       fs::path checkpoint = find_checkpoint(*resume_, output_);
       restored = load_checkpoint(checkpoint, identity, optimizer);
       if (adapter) read_adapter_state(checkpoint, *adapter);
+      // The passes of a run stay as they were cut, whatever the memory is now.
+      if (arguments_.batch_tokens_by_memory && restored.progress.batch_tokens > 0)
+        arguments_.per_device_train_batch_tokens = restored.progress.batch_tokens;
       // A checkpoint of another folder brings its own log along.
       if (!fs::exists(output_ / "trainer_log.jsonl")) restored.log_bytes = 0;
       say("Going on from {} at step {} of {}.", checkpoint.string(), restored.progress.step,
           plan_.total_steps);
     }
+    restored.progress.batch_tokens = arguments_.per_device_train_batch_tokens;
     ProgressCallback bar(plan_.total_steps);
     FilesCallback files(output_, arguments_, plan_, config_.get<bool>("plot_loss"), restored.log_history,
                         restored.log_bytes);
@@ -505,11 +414,13 @@ class FineTuning {
         files, config_.get<std::optional<int64_t>>("save_total_limit").value_or(0));
     StopSignal stop;
     HostMemory::instance().reset_peaks();
-    Trainer trainer(*model_, cpu_backend(), single_process(), optimizer, data_.examples, arguments_,
+    Trainer trainer(*model_, cpu_backend(), single_process(), optimizer, data_.training.examples, arguments_,
                     {&bar, &files, &checkpoints});
     running = &trainer;
     trainer.set_adapter(adapter);
-    trainer.set_evaluation(eval_data_.examples);
+    Evaluator evaluator(*model_, cpu_backend(), compute_, data_.evaluation,
+                        evaluation_options(config_, data_, output_));
+    trainer.set_evaluation(&evaluator);
     trainer.set_progress(restored.progress);
     TrainSummary summary = trainer.run();
     failpoint("final");
@@ -519,11 +430,29 @@ class FineTuning {
         !summary.stopped)
       copy_checkpoint_weights(output_ / fmt::format("checkpoint-{}", summary.best_step), output_);
     say_result(summary, files);
+    if (config_.get<bool>("do_predict") && !summary.stopped) predict();
     if (summary.stopped)
       throw Error(ExitCode::kResumable,
                   fmt::format("stopped at step {} of {} on request; {}", summary.steps, plan_.total_steps,
                               only_model ? "the weights so far are in " + output_.string()
                                          : "go on with resume_from_checkpoint=true"));
+  }
+
+  // LLaMA-Factory's do_predict: answers to the evaluation rows by the trained model.
+  void predict() {
+    EvaluationOptions options = evaluation_options(config_, data_, output_);
+    if (!options.predict_with_generate)
+      fail_usage("do_predict: set predict_with_generate: true, or use eval_strategy for the loss alone");
+    Evaluator evaluator(*model_, cpu_backend(), compute_, data_.evaluation, options);
+    Progress progress("predict", "row");
+    std::vector<EvalRecord> records = evaluator.run(
+        plan_.total_steps, 0, [&](int64_t done, int64_t total) { progress.update(done, total); });
+    progress.finish();
+    write_metrics(output_, "predict", records);
+    for (const EvalRecord& record : records)
+      for (const auto& [metric, value] : record.metrics)
+        say("predict_{}{}  {:.4f}", record.name.empty() ? "" : record.name + "_", metric, value);
+    say("Answers:  {}", options.predictions.string());
   }
 
   void save_own_base() {
@@ -603,10 +532,8 @@ class FineTuning {
   bool full_ = false;  ///< the base itself learns: all of it, or with freeze a part
   int64_t base_parameters_ = 0;
   DType compute_ = DType::kF32;
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::shared_ptr<const ChatTemplate> chat_;
   std::optional<std::string> resume_;
-  Dataset data_, eval_data_;
+  RunData data_;
   std::unique_ptr<CausalLM> model_;
   std::vector<std::unique_ptr<Adapter>> adapters_;  // after the model, so destroyed before it
   std::vector<Parameter*> trainables_;

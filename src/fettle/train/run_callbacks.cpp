@@ -21,6 +21,22 @@ double rounded4(double value) {
   return std::round(value * 1e4) / 1e4;
 }
 
+std::string metric_prefix(const std::string& split, const EvalRecord& r) {
+  return r.name.empty() ? split + "_" : split + "_" + r.name + "_";
+}
+
+// Under Trainer's names.
+std::map<std::string, double> metrics_of(const std::string& split, const EvalRecord& r) {
+  const std::string prefix = metric_prefix(split, r);
+  const double seconds = std::max(r.runtime_seconds, 1e-9);
+  auto rate = [&](int64_t count) { return std::round(static_cast<double>(count) / seconds * 1e3) / 1e3; };
+  std::map<std::string, double> metrics = {{prefix + "runtime", rounded4(seconds)},
+                                           {prefix + "samples_per_second", rate(r.samples)},
+                                           {prefix + "steps_per_second", rate(r.batches)}};
+  for (const auto& [metric, value] : r.metrics) metrics[prefix + metric] = value;
+  return metrics;
+}
+
 ProgressOptions bar(int64_t total) {
   ProgressOptions options;
   options.label = "train";
@@ -39,8 +55,12 @@ void ProgressCallback::on_step_end(const StepInfo& info) {
                                static_cast<double>(info.tokens) / std::max(info.elapsed_seconds, 1e-9)));
 }
 void ProgressCallback::on_evaluate(const EvalRecord& r) {
-  progress_.print(fmt::format("step {}: eval_loss {:.4f}, perplexity {:.2f} ({} samples, {:.1f} s)", r.step,
-                              r.loss, std::exp(r.loss), r.samples, r.runtime_seconds));
+  std::string more;
+  for (const auto& [metric, value] : r.metrics)
+    if (metric != "loss" && metric != "perplexity") more += fmt::format(", {} {:.4g}", metric, value);
+  progress_.print(fmt::format("step {}: {}eval_loss {:.4f}, perplexity {:.2f}{} ({} samples, {:.1f} s)",
+                              r.step, r.name.empty() ? "" : r.name + ": ", r.loss, std::exp(r.loss), more,
+                              r.samples, r.runtime_seconds));
 }
 void ProgressCallback::on_train_end(const TrainSummary&) {
   progress_.finish();
@@ -60,10 +80,11 @@ FilesCallback::FilesCallback(fs::path folder, const TrainArguments& arguments, c
       steps_.push_back(step);
       losses_.push_back(entry["loss"]);
     }
-    if (entry.contains("eval_loss")) {
-      eval_steps_.push_back(step);
-      eval_losses_.push_back(entry["eval_loss"]);
-    }
+    for (const auto& [key, value] : entry.items())
+      if (key.starts_with("eval_") && key.ends_with("_loss") && value.is_number()) {
+        eval_curves_[key].steps.push_back(step);
+        eval_curves_[key].losses.push_back(value);
+      }
   }
 }
 
@@ -88,22 +109,23 @@ void FilesCallback::on_log(const LogRecord& r) {
 }
 
 void FilesCallback::on_evaluate(const EvalRecord& r) {
-  double seconds = std::max(r.runtime_seconds, 1e-9);
-  auto rounded3 = [](double value) { return std::round(value * 1e3) / 1e3; };
-  std::map<std::string, double> metrics = {
-      {"epoch", rounded4(r.epoch)},
-      {"eval_loss", r.loss},
-      {"eval_perplexity", std::exp(r.loss)},
-      {"eval_runtime", rounded4(seconds)},
-      {"eval_samples_per_second", rounded3(static_cast<double>(r.samples) / seconds)},
-      {"eval_steps_per_second", rounded3(static_cast<double>(r.batches) / seconds)}};
+  const std::string prefix = metric_prefix("eval", r);
+  std::map<std::string, double> metrics = metrics_of("eval", r);
+  metrics["epoch"] = rounded4(r.epoch);
   Json entry = metrics;
   entry["step"] = r.step;
   history_.push_back(std::move(entry));
-  eval_steps_.push_back(static_cast<double>(r.step));
-  eval_losses_.push_back(r.loss);
-  log_.write_evaluation(r.step, plan_.total_steps, r.loss, rounded4(r.epoch));
-  write_results(folder_, "eval", metrics);
+  Curve& curve = eval_curves_[prefix + "loss"];
+  curve.steps.push_back(static_cast<double>(r.step));
+  curve.losses.push_back(r.loss);
+  std::map<std::string, double> figures;
+  for (const auto& [metric, value] : r.metrics)
+    if (metric != "perplexity") figures[prefix + metric] = metric == "loss" ? value : rounded4(value);
+  log_.write_evaluation(r.step, plan_.total_steps, figures, rounded4(r.epoch));
+  if (eval_step_ != r.step) eval_results_.clear();
+  eval_step_ = r.step;
+  eval_results_.insert(metrics.begin(), metrics.end());
+  write_results(folder_, "eval", eval_results_);
 }
 
 void FilesCallback::add_best(TrainerState& state, int64_t step, double metric) const {
@@ -157,12 +179,20 @@ void FilesCallback::on_train_end(const TrainSummary& s) {
   state.write(folder_ / "trainer_state.json");
   write_results(folder_, "train", metrics);
   if (plot_ && !losses_.empty()) plot_loss(folder_, steps_, losses_);
-  if (plot_ && !eval_losses_.empty())
-    draw_chart({.title = "eval_loss",
-                .x_label = "step",
-                .y_label = "loss",
-                .series = {{.name = "eval_loss", .x = eval_steps_, .y = eval_losses_}}},
-               folder_ / "training_eval_loss.png");
+  if (!plot_ || eval_curves_.empty()) return;
+  Chart chart{.title = "eval_loss", .x_label = "step", .y_label = "loss", .series = {}};
+  for (const auto& [name, curve] : eval_curves_)
+    chart.series.push_back({.name = name, .x = curve.steps, .y = curve.losses});
+  draw_chart(chart, folder_ / "training_eval_loss.png");
+}
+
+void write_metrics(const fs::path& folder, const std::string& split, const std::vector<EvalRecord>& records) {
+  std::map<std::string, double> metrics;
+  for (const EvalRecord& record : records) {
+    std::map<std::string, double> own = metrics_of(split, record);
+    metrics.insert(own.begin(), own.end());
+  }
+  write_results(folder, split, metrics);
 }
 
 CheckpointCallback::CheckpointCallback(fs::path folder, Save save, FilesCallback& files, int64_t limit)

@@ -38,8 +38,6 @@ class FilesCallback final : public Callback {
   const std::vector<double>& losses() const { return losses_; }
   const Json& history() const { return history_; }
   uint64_t log_bytes() const { return log_.bytes(); }
-  /// Of the last evaluation; NaN when there was none.
-  double last_eval_loss() const { return eval_losses_.empty() ? std::nan("") : eval_losses_.back(); }
 
  private:
   void add_best(TrainerState& state, int64_t step, double metric) const;
@@ -49,8 +47,18 @@ class FilesCallback final : public Callback {
   bool plot_;
   TrainerLog log_;
   Json history_;
-  std::vector<double> steps_, losses_, eval_steps_, eval_losses_;
+  std::vector<double> steps_, losses_;
+  struct Curve {
+    std::vector<double> steps, losses;
+  };
+  std::map<std::string, Curve> eval_curves_;  // by eval_loss, eval_<set>_loss
+  int64_t eval_step_ = -1;
+  std::map<std::string, double> eval_results_;  // of all sets at that step
 };
+
+/// <split>_results.json: <split>_loss, or <split>_<set>_loss, and the other figures of an evaluation.
+void write_metrics(const std::filesystem::path& folder, const std::string& split,
+                   const std::vector<EvalRecord>& records);
 
 /// checkpoint-N folders, whole or absent, and `latest`, which names the newest; at most `limit` are kept (0:
 /// all), the oldest go first, never before the new one is on the disk and never the best.

@@ -205,4 +205,58 @@ Schedule make_schedule(const ScheduleSpec& spec) {
              near.empty() ? "" : " (did you mean \"" + near + "\"?)", fmt::join(names, ", "));
 }
 
+PlateauRule make_plateau_rule(const Json* options) {
+  PlateauRule rule;
+  if (!options) return rule;
+  auto bad = [](const std::string& key, const char* expected) {
+    fail_usage("lr_scheduler_kwargs: {} of reduce_lr_on_plateau: expected {}", key, expected);
+  };
+  for (const auto& [key, value] : options->items()) {
+    if (key == "mode" || key == "threshold_mode") {
+      const bool of_mode = key == "mode";
+      if (!value.is_string() || (value != (of_mode ? "min" : "rel") && value != (of_mode ? "max" : "abs")))
+        bad(key, of_mode ? "min or max" : "rel or abs");
+      (of_mode ? rule.greater : rule.relative) = value == (of_mode ? "max" : "rel");
+    } else if (key == "patience" || key == "cooldown") {
+      if (!value.is_number_integer() || value.get<double>() < 0 || value.get<double>() > 1e9)
+        bad(key, "a number of evaluations");
+      (key == "patience" ? rule.patience : rule.cooldown) = value.get<int64_t>();
+    } else if (key == "factor" || key == "threshold" || key == "min_lr" || key == "eps") {
+      if (!value.is_number() || value.get<double>() < 0 || (key == "factor" && value.get<double>() >= 1))
+        bad(key, key == "factor" ? "a number from 0 to below 1" : "a number from 0 on");
+      (key == "factor"      ? rule.factor
+       : key == "threshold" ? rule.threshold
+       : key == "min_lr"    ? rule.min_lr
+                            : rule.eps) = value.get<double>();
+    } else {
+      fail_usage(
+          "lr_scheduler_kwargs: {} is unknown for reduce_lr_on_plateau; known: mode, factor, patience, "
+          "threshold, "
+          "threshold_mode, cooldown, min_lr, eps",
+          printable(key));
+    }
+  }
+  return rule;
+}
+
+void PlateauRule::see(double metric, PlateauState& s) const {
+  const double sign = greater ? 1.0 : -1.0;
+  const double bar = relative ? s.best * (1.0 + sign * threshold) : s.best + sign * threshold;
+  const bool better = !s.seen || (greater ? metric > bar : metric < bar);
+  s.bad = better ? 0 : s.bad + 1;
+  if (better) {
+    s.best = metric;
+    s.seen = true;
+  }
+  if (s.cooldown > 0) {
+    --s.cooldown;
+    s.bad = 0;
+  }
+  if (s.bad <= patience) return;
+  const double lower = std::max(s.rate * factor, min_lr);
+  if (s.rate - lower > eps) s.rate = lower;
+  s.cooldown = cooldown;
+  s.bad = 0;
+}
+
 }  // namespace fettle

@@ -2,12 +2,12 @@
 
 #include <chrono>
 #include <cmath>
-#include <numeric>
 
 #include "fettle/base/error.h"
 #include "fettle/base/failpoint.h"
-#include "fettle/base/random.h"
 #include "fettle/data/packing.h"
+#include "fettle/train/model_batch.h"
+#include "fettle/train/sampler.h"
 #include "fettle/train/stop_signal.h"
 
 namespace fettle {
@@ -21,24 +21,6 @@ ScheduleSpec schedule_spec(const TrainArguments& a, const TrainPlan& plan) {
           .options = a.lr_scheduler_kwargs};
 }
 
-// Virtual tokens before a sequence also predict its first token: PEFT's labels begin there.
-bool predicts_first_tokens(const CausalLM& model) {
-  return model.prompt && model.prompt->active && model.prompt->in_embeddings();
-}
-
-PackedBatch pack_for(const CausalLM& model, const Examples& examples, std::span<const int64_t> rows) {
-  PackedBatch batch = pack_examples(examples, rows);
-  if (predicts_first_tokens(model))
-    batch.labels.insert(batch.labels.end(), batch.first_labels.begin(), batch.first_labels.end());
-  return batch;
-}
-
-ModelInput model_input(const CausalLM& model, const PackedBatch& batch) {
-  ModelInput input = packed_input(batch);
-  input.with_prompt_outputs = predicts_first_tokens(model);
-  return input;
-}
-
 double total_flos(const CausalLM& model, int64_t tokens) {
   int64_t parameters = 0;
   for (const Parameter* parameter : const_cast<CausalLM&>(model).parameters())
@@ -50,21 +32,17 @@ double total_flos(const CausalLM& model, int64_t tokens) {
 
 }  // namespace
 
-ModelInput packed_input(const PackedBatch& batch) {
-  ModelInput input;
-  input.ids = std::make_shared<std::vector<int32_t>>(batch.ids);
-  auto packing = std::make_shared<Packing>();
-  packing->positions = batch.positions;
-  packing->cu_seqlens = packing->cu_keys = batch.cu_seqlens;
-  input.packing = std::move(packing);
-  return input;
-}
-
 TrainPlan plan_training(const TrainArguments& a, int64_t examples) {
   TrainPlan plan;
   plan.examples = examples;
+  if (a.dataloader_drop_last) {
+    plan.examples -= examples % a.per_device_train_batch_size;
+    if (plan.examples == 0)
+      fail_usage("dataloader_drop_last: the {} rows do not fill one batch of {}", examples,
+                 a.per_device_train_batch_size);
+  }
   plan.micro_batches_per_epoch =
-      (examples + a.per_device_train_batch_size - 1) / a.per_device_train_batch_size;
+      (plan.examples + a.per_device_train_batch_size - 1) / a.per_device_train_batch_size;
   int64_t accumulation = a.gradient_accumulation_steps;
   plan.updates_per_epoch =
       std::max<int64_t>(1, (plan.micro_batches_per_epoch + accumulation - 1) / accumulation);
@@ -91,13 +69,11 @@ Trainer::Trainer(CausalLM& model, Backend& backend, Communicator& communicator, 
 
 // Forward and backward of one accumulated batch; returns its loss, the mean over all its label tokens.
 double Trainer::accumulate_step(std::span<const int64_t> rows) {
-  int64_t size = arguments_.per_device_train_batch_size, count = static_cast<int64_t>(rows.size());
   std::vector<PackedBatch> batches;
   int64_t labels = 0;
-  for (int64_t begin = 0; begin < count; begin += size) {
-    batches.push_back(pack_for(
-        model_, examples_,
-        rows.subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min(size, count - begin)))));
+  for (std::span<const int64_t> pass : cut_passes(examples_, rows, arguments_.per_device_train_batch_size,
+                                                  arguments_.per_device_train_batch_tokens)) {
+    batches.push_back(pack_for(model_, examples_, pass));
     labels += batches.back().label_tokens();
   }
   optimizer_.zero_grad();
@@ -120,7 +96,7 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
     auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };
     float scale = 1.0f / static_cast<float>(labels);
     loss += linear_cross_entropy(context, hidden, head, model_.config().vocab_size, batch.labels, scale,
-                                 head_trainable_);
+                                 head_trainable_, arguments_.loss);
     hidden = Var();
     tape.backward();
   }
@@ -129,48 +105,44 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
   return (labels > 0 ? loss / static_cast<double>(labels) : 0.0) + penalty;
 }
 
-// Trainer.evaluation_loop: the mean loss of each batch, repeated for its samples.
-EvalRecord Trainer::evaluate(const StepInfo& info) {
-  auto start = std::chrono::steady_clock::now();
-  EvalRecord record{.step = info.step, .epoch = info.epoch};
-  int64_t all = static_cast<int64_t>(eval_examples_.size());
-  double sum = 0;
-  for (int64_t begin = 0; begin < all; begin += arguments_.per_device_eval_batch_size) {
-    std::vector<int64_t> rows(
-        static_cast<size_t>(std::min(arguments_.per_device_eval_batch_size, all - begin)));
-    std::iota(rows.begin(), rows.end(), begin);
-    PackedBatch batch = pack_for(model_, eval_examples_, rows);
-    int64_t labels = batch.label_tokens();
-    if (labels == 0) continue;
-    Context context{.backend = &backend_, .compute = arguments_.compute};
-    Var hidden = model_.hidden_states(context, model_input(model_, batch));
-    auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };
-    double loss =
-        linear_cross_entropy(context, hidden, head, model_.config().vocab_size, batch.labels, 1.0f, false);
-    sum += loss / static_cast<double>(labels) * static_cast<double>(rows.size());
-    record.samples += static_cast<int64_t>(rows.size());
-    ++record.batches;
-  }
-  record.loss = record.samples > 0 ? sum / static_cast<double>(record.samples) : 0.0;
-  record.runtime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return record;
-}
-
 bool Trainer::evaluate_now(const StepInfo& info) {
+  if (!evaluator_) return false;
   optimizer_.show_average(true);
-  EvalRecord record = evaluate(info);
+  std::vector<EvalRecord> records = evaluator_->run(info.step, info.epoch);
   optimizer_.show_average(false);
-  for (Callback* callback : callbacks_) callback->on_evaluate(record);
-  if (arguments_.metric_for_best_model.empty() || info.step == 0) return false;
+  for (const EvalRecord& record : records)
+    for (Callback* callback : callbacks_) callback->on_evaluate(record);
+  if (info.step == 0) return false;
+  lower_rate_on_plateau(records);
+  if (arguments_.metric_for_best_model.empty()) return false;
   TrainerProgress& p = progress_;
-  const double metric = arguments_.metric_for_best_model == "loss" ? record.loss : std::exp(record.loss);
-  const bool improved = p.best_step == 0 || metric < p.best_metric;
+  const double metric = figure(records, arguments_.metric_for_best_model);
+  const bool improved =
+      p.best_step == 0 || (arguments_.greater_is_better ? metric > p.best_metric : metric < p.best_metric);
   p.evaluations_without_gain = improved ? 0 : p.evaluations_without_gain + 1;
   if (improved) {
     p.best_step = info.step;
     p.best_metric = metric;
   }
   return improved;
+}
+
+double Trainer::figure(const std::vector<EvalRecord>& records, const std::string& metric) {
+  for (const EvalRecord& record : records)
+    for (const auto& [name, value] : record.metrics)
+      if ((record.name.empty() ? name : record.name + "_" + name) == metric) return value;
+  // With several sets "loss" alone is that of the first.
+  auto found =
+      records.empty() ? std::map<std::string, double>::const_iterator() : records[0].metrics.find(metric);
+  if (records.empty() || found == records[0].metrics.end()) fail_usage("{}: was not measured", metric);
+  return found->second;
+}
+
+void Trainer::lower_rate_on_plateau(const std::vector<EvalRecord>& records) {
+  if (!arguments_.plateau) return;
+  const PlateauRule& rule = *arguments_.plateau;
+  const std::string& metric = arguments_.metric_for_best_model;
+  rule.see(figure(records, metric.empty() ? "loss" : metric), progress_.plateau);
 }
 
 void Trainer::check_finite(double loss, double norm, std::span<const int64_t> rows) const {
@@ -215,17 +187,14 @@ TrainSummary Trainer::run() {
   int64_t last_saved = p.step;
   info.best_step = p.best_step;
   info.best_metric = p.best_metric;
+  if (arguments_.plateau && p.step == 0) p.plateau.rate = arguments_.learning_rate;
   if (arguments_.eval_on_start && p.step == 0) evaluate_now(info);
   const int64_t first_epoch = p.step / plan_.updates_per_epoch;
 
   for (int64_t epoch = first_epoch;
        epoch < plan_.epochs && p.step < plan_.total_steps && !summary.stopped && !summary.early; ++epoch) {
-    std::vector<int64_t> order(examples_.size());
-    std::iota(order.begin(), order.end(), 0);
-    if (arguments_.shuffle)
-      order =
-          random_permutation(static_cast<int64_t>(order.size()),
-                             {arguments_.data_seed, RandomUse::kDataOrder, 0, static_cast<uint64_t>(epoch)});
+    const std::vector<int64_t> order = epoch_order(examples_, arguments_.order, rows_per_step,
+                                                   arguments_.data_seed, static_cast<uint64_t>(epoch));
     for (int64_t update = p.step % plan_.updates_per_epoch;
          update < plan_.updates_per_epoch && p.step < plan_.total_steps; ++update) {
       int64_t begin = update * rows_per_step, end = std::min(begin + rows_per_step, plan_.examples);
@@ -236,6 +205,7 @@ TrainSummary Trainer::run() {
       double clip =
           arguments_.max_grad_norm > 0 ? std::min(1.0, arguments_.max_grad_norm / (norm + 1e-6)) : 1.0;
       double rate = arguments_.learning_rate * schedule_(p.step);
+      if (arguments_.plateau) rate = p.plateau.rate;
       optimizer_.step(rate, clip);
       ++p.step;
       if (adapter_) adapter_->after_step(p.step);
@@ -277,7 +247,7 @@ TrainSummary Trainer::run() {
                        (arguments_.eval_strategy == When::kEpoch && (epoch_ends || last));
       bool improved = false;
       // The last evaluation also stands in eval_results.json.
-      if (evaluates || (last && arguments_.eval_strategy != When::kNo)) {
+      if (evaluates || (last && (arguments_.eval_strategy != When::kNo || arguments_.do_eval))) {
         improved = evaluate_now(info);
         info.best_step = p.best_step;
         info.best_metric = p.best_metric;

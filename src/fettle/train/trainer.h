@@ -12,7 +12,9 @@
 #include "fettle/models/causal_lm.h"
 #include "fettle/peft/adapter.h"
 #include "fettle/train/callback.h"
+#include "fettle/train/evaluation.h"
 #include "fettle/train/optimizers/optimizer.h"
+#include "fettle/train/sampler.h"
 #include "fettle/train/schedule.h"
 
 namespace fettle {
@@ -32,7 +34,13 @@ struct TrainArguments {
   double neftune_noise_alpha = 0;
   uint64_t seed = 42;       ///< of dropout
   uint64_t data_seed = 42;  ///< of the order of the rows
-  bool shuffle = true;
+  RowOrder order = RowOrder::kShuffled;
+  bool dataloader_drop_last = false;
+  /// A step's rows are cut into passes of at most so many tokens as well; 0: by rows alone. The loss is the
+  /// same.
+  int64_t per_device_train_batch_tokens = 0;
+  bool batch_tokens_by_memory = false;  ///< that bound is what fits
+  LossShape loss;
   bool gradient_checkpointing = true;
   DType compute = DType::kF32;
   int64_t logging_steps = 500;
@@ -41,11 +49,13 @@ struct TrainArguments {
   When eval_strategy = When::kNo;
   int64_t eval_steps = 500;
   bool eval_on_start = false;
-  /// "loss" or "perplexity"; empty: no metric is followed. Both are better when they are lower.
+  bool do_eval = false;  ///< evaluate after the last step even when eval_strategy is kNo
+  /// A metric of the evaluation, as Evaluator::metric_names(); empty: none is followed.
   std::string metric_for_best_model;
+  bool greater_is_better = false;
+  std::optional<PlateauRule> plateau;   ///< of lr_scheduler_type reduce_lr_on_plateau
   bool load_best_model_at_end = false;  ///< an evaluation that is the best so far is always saved
   int64_t early_stopping_steps = 0;     ///< evaluations without a gain that end the run; 0: never
-  int64_t per_device_eval_batch_size = 8;
   When save_strategy = When::kSteps;
   int64_t save_steps = 500;
 };
@@ -53,7 +63,7 @@ struct TrainArguments {
 /// Step counts that follow from the arguments and the number of examples (spec of Trainer's
 /// set_initial_training_values).
 struct TrainPlan {
-  int64_t examples = 0;
+  int64_t examples = 0;  ///< of one epoch
   int64_t micro_batches_per_epoch = 0;
   int64_t updates_per_epoch = 0;
   int64_t total_steps = 0;
@@ -61,9 +71,6 @@ struct TrainPlan {
   int64_t warmup_steps = 0;
 };
 TrainPlan plan_training(const TrainArguments& arguments, int64_t examples);
-
-/// A packed batch as a model takes it.
-ModelInput packed_input(const PackedBatch& batch);
 
 /// Where a run stands between two steps: all that the loop itself remembers.
 struct TrainerProgress {
@@ -75,6 +82,8 @@ struct TrainerProgress {
   int64_t best_step = 0;  ///< of the best evaluation; 0: none yet
   double best_metric = 0;
   int64_t evaluations_without_gain = 0;
+  PlateauState plateau;
+  int64_t batch_tokens = 0;  ///< the bound of passes that the memory gave when the run began
 };
 
 class Trainer {
@@ -90,15 +99,16 @@ class Trainer {
   /// The adapter that is trained: gives its penalty to the loss and hears of every step. It outlives the
   /// trainer.
   void set_adapter(Adapter* adapter) { adapter_ = adapter; }
-  /// What the model loses on these examples as it stands, for eval_strategy.
-  void set_evaluation(const Examples& examples) { eval_examples_ = examples; }
+  /// For eval_strategy; outlives the trainer.
+  void set_evaluation(const Evaluator* evaluator) { evaluator_ = evaluator; }
   const TrainPlan& plan() const { return plan_; }
   const TrainerProgress& progress() const { return progress_; }
   /// Goes on from there at run(); weights and optimizer are restored by their owner.
   void set_progress(const TrainerProgress& progress) { progress_ = progress; }
 
  private:
-  EvalRecord evaluate(const StepInfo& info);
+  static double figure(const std::vector<EvalRecord>& records, const std::string& metric);
+  void lower_rate_on_plateau(const std::vector<EvalRecord>& records);
   /// Evaluates, tells the callbacks, and whether it was the best so far.
   bool evaluate_now(const StepInfo& info);
   double epoch_after(int64_t step) const;
@@ -107,7 +117,8 @@ class Trainer {
   CausalLM& model_;
   Backend& backend_;
   Communicator& communicator_;
-  Examples examples_, eval_examples_;
+  Examples examples_;
+  const Evaluator* evaluator_ = nullptr;
   TrainArguments arguments_;
   TrainPlan plan_;
   std::vector<Callback*> callbacks_;

@@ -79,6 +79,8 @@ struct Option {
   bool below_max = false;  ///< `max` itself is excluded
   std::vector<std::string_view> choices = {};
   std::vector<RefusedChoice> refused = {};
+  /// Of a kChoice other names of its choices; of a kInt words for numbers, which may lie outside of its
+  /// range.
   std::vector<ChoiceSpelling> spellings = {};
   /// Values besides the default that a kRefused option takes, because they ask for nothing.
   std::vector<std::string_view> accepted = {};

@@ -110,7 +110,7 @@ Options lora_options() {
       {.name = "init_samples",
        .type = kInt,
        .fallback = "256",
-       .help = "Rows of the training data that corda and lora_ga look at",
+       .help = "Rows of the training data that corda and lora_ga look at, and eva at most",
        .min = 1,
        .max = kMaxCount,
        .methods = kLora},

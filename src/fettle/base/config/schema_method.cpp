@@ -48,7 +48,10 @@ Options method_options() {
        .help = "Noise on the embeddings while training (NEFTune); 5 is usual",
        .min = 0,
        .max = 1e6},
-      refused("use_dft_loss", kBool, "false", "Dynamic fine-tuning loss", "not available yet: DFT loss"),
+      {.name = "use_dft_loss",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Dynamic fine-tuning: each token's loss times its probability"},
       refused("use_asft_loss", kBool, "false", "Anchored fine-tuning loss", "not available yet: ASFT loss"),
       no_effect("asft_alpha", kFloat, "0.1", "ASFT: weight",
                 "only read with use_asft_loss, which is refused"),
@@ -61,8 +64,13 @@ Options method_options() {
        .status = kRefused,
        .reason = "the loss is the mean cross-entropy of the trained tokens",
        .accepted = {"nll", "chunked_nll"}},
-      refused("label_smoothing_factor", kFloat, "0.0", "Label smoothing (HF)",
-              "not available yet: label smoothing"),
+      {.name = "label_smoothing_factor",
+       .type = kFloat,
+       .fallback = "0.0",
+       .help = "Share of the target that is spread over all tokens (HF)",
+       .min = 0,
+       .max = 1,
+       .below_max = true},
   };
 }
 

@@ -6,8 +6,7 @@ using enum OptionType;
 using enum OptionStatus;
 
 namespace {
-constexpr std::string_view kNoEvaluation = "not available yet: evaluation measures loss and perplexity";
-constexpr std::string_view kOnlyEvaluation = "evaluation measures loss and perplexity on one process";
+constexpr std::string_view kOnlyEvaluation = "figures are counted as they come, on one process";
 constexpr std::string_view kOneEngine = "there is one engine";
 constexpr std::string_view kGreedyOrSampling =
     "not available yet: beam search; generation is greedy or sampled";
@@ -134,9 +133,16 @@ Options saving_options() {
 
 Options evaluation_options() {
   return {
-      refused("do_eval", kBool, "false", "Evaluate", kNoEvaluation),
-      refused("do_predict", kBool, "false", "Predict",
-              "not available yet: `fettle generate` runs a file of prompts"),
+      {.name = "do_eval",
+       .type = kBool,
+       .fallback = "false",
+       .help =
+           "Evaluate after the last step, also when eval_strategy is no; without `dataset` only that (HF)"},
+      {.name = "do_predict",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Answer the rows of eval_dataset after training (with predict_with_generate) into "
+               "generated_predictions.jsonl; without `dataset` only that (HF)"},
       {.name = "eval_dataset", .type = kList, .help = "Data sets for evaluation, as dataset", .common = true},
       {.name = "val_size",
        .type = kFloat,
@@ -169,7 +175,10 @@ Options evaluation_options() {
        .type = kBool,
        .fallback = "false",
        .help = "Evaluate before the first step (HF)"},
-      refused("eval_on_each_dataset", kBool, "false", "Evaluate each data set apart", kNoEvaluation),
+      {.name = "eval_on_each_dataset",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Figures for each set of eval_dataset apart: eval_<set>_loss"},
       no_effect("eval_accumulation_steps", kInt, "null", "Passes kept on the device (HF)", kOnlyEvaluation),
       no_effect("eval_do_concat_batches", kBool, "true", "Join predictions (HF)", kOnlyEvaluation),
       no_effect("eval_use_gather_object", kBool, "false", "Gather objects (HF)", kOnlyEvaluation),
@@ -180,8 +189,15 @@ Options evaluation_options() {
       no_effect("use_legacy_prediction_loop", kBool, "false", "Old loop (old HF)", kOnlyEvaluation),
       no_effect("past_index", kInt, "-1", "Outputs kept (old HF)", kOnlyEvaluation),
       no_effect("eval_num_beams", kInt, "null", "Beams in evaluation", kOnlyEvaluation),
-      refused("compute_accuracy", kBool, "false", "Token accuracy", kNoEvaluation),
-      refused("predict_with_generate", kBool, "false", "Generate in evaluation", kNoEvaluation),
+      {.name = "compute_accuracy",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Evaluation also counts labels that are the likeliest token (eval_accuracy)"},
+      {.name = "predict_with_generate",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Evaluation also answers each row and compares the text: eval_bleu-4, eval_rouge-1, -2, -l, "
+               "eval_exact_match"},
       no_effect("generation_max_length", kInt, "null", "Longest generation in evaluation (HF)",
                 kOnlyEvaluation),
       no_effect("generation_num_beams", kInt, "null", "Beams in evaluation (HF)", kOnlyEvaluation),
@@ -192,10 +208,12 @@ Options evaluation_options() {
        .help = "The result is the best checkpoint instead of the last; evaluations that are the best so far "
                "are saved (HF)"},
       {.name = "metric_for_best_model",
-       .help = "Figure that best checkpoints and early stopping go by: loss or perplexity; unset: loss (HF)"},
+       .help = "Figure that best checkpoints and early stopping go by: loss, perplexity, accuracy, bleu-4 …, "
+               "with several "
+               "sets <set>_loss; unset: loss (HF)"},
       {.name = "greater_is_better",
        .type = kBool,
-       .help = "Direction of the metric; both are better when lower (HF)"},
+       .help = "Direction of the metric; unset: loss and perplexity are better when lower (HF)"},
       {.name = "early_stopping_steps",
        .aliases = {"early_stopping_patience"},
        .type = kInt,

@@ -181,6 +181,8 @@ OptionValue parse_typed(const Option& option, const RawValue& raw, const std::st
     }
     case OptionType::kInt: {
       int64_t value;
+      for (const ChoiceSpelling& spelling : option.spellings)
+        if (trim(raw.text) == spelling.written && parse_number_text(spelling.choice, value)) return value;
       if (!parse_number_text(raw.text, value) || !in_range(option, static_cast<double>(value)))
         fail_value(option, raw, where);
       return value;
@@ -293,7 +295,12 @@ std::string yaml_text(const Option& option, const OptionValue& value) {
     const Option& option;
     std::string operator()(std::monostate) const { return "null"; }
     std::string operator()(bool truth) const { return truth ? "true" : "false"; }
-    std::string operator()(int64_t integer) const { return std::to_string(integer); }
+    std::string operator()(int64_t integer) const {
+      const std::string text = std::to_string(integer);
+      for (const ChoiceSpelling& spelling : option.spellings)
+        if (option.type == OptionType::kInt && spelling.choice == text) return std::string(spelling.written);
+      return text;
+    }
     std::string operator()(double number) const {
       if (option.type == OptionType::kIntOrFraction && number == std::floor(number))
         return std::to_string(static_cast<int64_t>(number));

@@ -361,8 +361,9 @@ class CpuBackend final : public Backend {
   }
 
   void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale, Tensor& losses,
-                     Tensor& dlogits) override {
+                     Tensor& dlogits, const LossShape& shape, int32_t* best) override {
     int64_t vocab = logits.cols();
+    const float smoothing = shape.label_smoothing, share = smoothing / static_cast<float>(vocab);
     for_rows(logits.rows(), vocab, [&](int64_t r) {
       const VectorKernels& v = vector_kernels();
       const float* x = row_f32(logits, r * vocab, vocab, scratch_f32(0, vocab));
@@ -370,11 +371,23 @@ class CpuBackend final : public Backend {
       int32_t label = labels[static_cast<size_t>(r)];
       float top = v.max(x, vocab), wanted = x[label];
       float sum = v.exp_shift(x, 1.0f, top, p, vocab);
-      losses.data<float>()[r] = top + std::log(sum) - wanted;
+      if (best) best[r] = static_cast<int32_t>(std::find(x, x + vocab, top) - x);
+      float loss = top + std::log(sum) - wanted;
+      const float factor = shape.dft ? std::exp(-loss) : 1.0f;
+      if (smoothing > 0) {
+        double total = 0;
+        for (int64_t j = 0; j < vocab; ++j) total += x[j];
+        loss = (1 - smoothing) * loss +
+               smoothing * (top + std::log(sum) - static_cast<float>(total / static_cast<double>(vocab)));
+      }
+      losses.data<float>()[r] = factor * loss;
       if (!dlogits.defined()) return;
       OutRow out(dlogits, r * vocab, vocab, p);
-      v.scale(grad_scale / sum, p, out.data(), vocab);
-      out.data()[label] -= grad_scale;
+      const float scale = grad_scale * factor;
+      v.scale(scale / sum, p, out.data(), vocab);
+      out.data()[label] -= scale * (1 - smoothing);
+      if (smoothing > 0)
+        for (int64_t j = 0; j < vocab; ++j) out.data()[j] -= scale * share;
       out.store();
     });
   }

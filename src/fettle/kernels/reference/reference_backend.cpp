@@ -414,19 +414,31 @@ class ReferenceBackend final : public Backend {
   }
 
   void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale, Tensor& losses,
-                     Tensor& dlogits) override {
+                     Tensor& dlogits, const LossShape& shape, int32_t* best) override {
     int64_t vocab = logits.cols();
+    const double e = shape.label_smoothing, v = static_cast<double>(vocab);
     for (int64_t r = 0; r < logits.rows(); ++r) {
       double top = -std::numeric_limits<double>::infinity(), sum = 0;
       for (int64_t j = 0; j < vocab; ++j) top = std::max(top, load(logits, r * vocab + j));
       for (int64_t j = 0; j < vocab; ++j) sum += std::exp(load(logits, r * vocab + j) - top);
       int32_t label = labels[static_cast<size_t>(r)];
       double normaliser = top + std::log(sum);
-      store(losses, r, normaliser - load(logits, r * vocab + label));
+      double loss = normaliser - load(logits, r * vocab + label), total = 0;
+      for (int64_t j = 0; j < vocab; ++j) total += load(logits, r * vocab + j);
+      const double factor = shape.dft ? std::exp(-loss) : 1.0;
+      loss = factor * ((1 - e) * loss + e * (normaliser - total / v));
+      store(losses, r, loss);
+      if (best) {
+        int64_t at = 0;
+        for (int64_t j = 1; j < vocab; ++j)
+          if (load(logits, r * vocab + j) > load(logits, r * vocab + at)) at = j;
+        best[r] = static_cast<int32_t>(at);
+      }
       if (!dlogits.defined()) continue;
       for (int64_t j = 0; j < vocab; ++j)
         store(dlogits, r * vocab + j,
-              grad_scale * (std::exp(load(logits, r * vocab + j) - normaliser) - (j == label)));
+              grad_scale * factor *
+                  (std::exp(load(logits, r * vocab + j) - normaliser) - (1 - e) * (j == label) - e / v));
     }
   }
 
