@@ -6,6 +6,7 @@ void add_all_commands(CLI::App& root) {
   add_train(root);
   add_evaluate(root);
   add_runs(root);
+  add_sweep(root);
   add_export(root);
   add_adapter(root);
   add_quantize(root);

@@ -16,6 +16,7 @@ void add_completion(CLI::App& root);
 void add_train(CLI::App& root);
 void add_evaluate(CLI::App& root);
 void add_runs(CLI::App& root);
+void add_sweep(CLI::App& root);
 void add_export(CLI::App& root);
 void add_adapter(CLI::App& root);
 void add_quantize(CLI::App& root);

@@ -15,6 +15,8 @@
 #include "fettle/base/terminal.h"
 #include "fettle/track/plot.h"
 #include "fettle/track/run_folder.h"
+#include "fettle/track/run_record.h"
+#include "fettle/track/tensorboard.h"
 
 namespace fettle::app {
 namespace {
@@ -35,6 +37,14 @@ std::vector<double> losses(const RunFolder& run) {
   return values;
 }
 
+// environment.json; empty for runs of older versions.
+Json environment(const RunFolder& run) {
+  const std::filesystem::path path = run.path / "environment.json";
+  if (!std::filesystem::exists(path)) return Json::object();
+  Json json = Json::parse(read_file(path, uint64_t{1} << 20), nullptr, false);
+  return json.is_object() ? json : Json::object();
+}
+
 Json as_json(const RunFolder& run) {
   auto maybe = [](const std::optional<double>& value) { return value ? Json(*value) : Json(); };
   return {{"path", run.path.string()},
@@ -47,11 +57,19 @@ Json as_json(const RunFolder& run) {
           {"best_eval_loss", maybe(run.best_eval_loss())},
           {"tokens", run.tokens},
           {"tokens_per_second", run.tokens_per_second},
+          {"note", read_notes(run.path).note},
+          {"tags", read_notes(run.path).tags},
+          {"environment", environment(run)},
           {"options", run.options}};
 }
 
-void list(const std::string& root, bool json) {
+void list(const std::string& root, bool json, const std::string& tag) {
   std::vector<RunFolder> runs = find_run_folders(root);
+  if (!tag.empty())
+    std::erase_if(runs, [&](const RunFolder& run) {
+      const std::vector<std::string> tags = read_notes(run.path).tags;
+      return std::find(tags.begin(), tags.end(), tag) == tags.end();
+    });
   if (json) {
     Json all = Json::array();
     for (const RunFolder& run : runs) all.push_back(as_json(run));
@@ -86,12 +104,22 @@ void show(const std::string& folder, bool json) {
     fmt::print("train_loss {:.4f}, {:.0f} tokens/s\n", *run.train_loss, run.tokens_per_second);
   if (run.best_eval_loss()) fmt::print("best eval_loss {:.4f}\n", *run.best_eval_loss());
   if (run.best_metric) fmt::print("best metric {:.4f} at step {}\n", *run.best_metric, run.best_step);
+  const RunNotes notes = read_notes(run.path);
+  if (!notes.note.empty()) fmt::print("note: {}\n", printable(notes.note, 2000));
+  if (!notes.tags.empty())
+    fmt::print("tags: {}\n", printable(fmt::format("{}", fmt::join(notes.tags, ", ")), 500));
   if (run.status == RunFolder::Status::kInterrupted)
     fmt::print("no process is training here; go on with resume_from_checkpoint=true\n");
   fmt::print("\n");
   Table table({});
   for (const auto& [key, value] : run.options) table.add_row({key, value});
   fmt::print("{}", table.text());
+  const Json machine = environment(run);
+  if (machine.empty()) return;
+  Table about({});
+  for (const auto& [key, value] : machine.items())
+    about.add_row({key, printable(value.is_string() ? value.get<std::string>() : value.dump(), 120)});
+  fmt::print("\n{}", about.text());
 }
 
 // Names that tell runs apart: their own, with the folder where two are called the same.
@@ -188,6 +216,49 @@ void export_csv(const std::vector<std::string>& folders, const std::string& path
     write_file_atomically(path, text);
 }
 
+// Times lie evenly between the beginning and the last line of the log.
+void export_tensorboard(const std::vector<std::string>& folders, const std::string& target) {
+  for (const std::string& folder : folders) {
+    const RunFolder run = read_run_folder(folder);
+    const double end =
+        std::chrono::duration<double>(std::chrono::file_clock::to_sys(run.changed).time_since_epoch())
+            .count();
+    const Json machine = environment(run);
+    const double begin = machine.contains("started_at") && machine["started_at"].is_number()
+                             ? std::min(end, machine["started_at"].get<double>())
+                             : end;
+    std::vector<ScalarEvent> events;
+    for (const RunPoint& point : run.points) {
+      const double share = static_cast<double>(point.step) / std::max(1.0, static_cast<double>(run.step));
+      auto add = [&](const char* tag, const std::optional<double>& value) {
+        if (value)
+          events.push_back({begin + share * (end - begin), point.step, tag, static_cast<float>(*value)});
+      };
+      add("train/loss", point.loss);
+      add("train/learning_rate", point.learning_rate);
+      add("train/grad_norm", point.grad_norm);
+      add("eval/loss", point.eval_loss);
+    }
+    std::string name;
+    for (char c : run.name) name += c == '/' || c == '\\' ? '_' : c;
+    const std::filesystem::path out = std::filesystem::path(target) / (name.empty() ? "run" : name);
+    std::filesystem::create_directories(out);
+    write_events(out / fmt::format("events.out.tfevents.{}.fettle", static_cast<int64_t>(end)), events);
+    say("{}: {} values", out.string(), events.size());
+  }
+}
+
+void annotate(const std::string& folder, const std::optional<std::string>& note,
+              const std::vector<std::string>& add, const std::vector<std::string>& drop) {
+  read_run_folder(folder);
+  RunNotes notes = read_notes(folder);
+  if (note) notes.note = *note;
+  for (const std::string& tag : add)
+    if (std::find(notes.tags.begin(), notes.tags.end(), tag) == notes.tags.end()) notes.tags.push_back(tag);
+  for (const std::string& tag : drop) std::erase(notes.tags, tag);
+  write_notes(folder, notes);
+}
+
 void tail(const std::string& folder) {
   size_t said = 0;
   while (true) {
@@ -232,15 +303,17 @@ void add_runs(CLI::App& root) {
   CLI::App& command = add_command(root, "runs", "List, show and compare training runs", "Train and export");
   command.require_subcommand(1);
   struct Flags {
-    std::string root = ".", folder, file;
-    std::vector<std::string> folders;
+    std::string root = ".", folder, file, tensorboard, tag;
+    std::optional<std::string> note;
+    std::vector<std::string> folders, tags, drop;
     bool json = false, yes = false;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App& list_command = add_command(command, "list", "All runs below a folder, the newest first");
   list_command.add_option("root", flags->root, "Folder to search (default: here)")->type_name("DIR");
   list_command.add_flag("--json", flags->json, "As JSON");
-  list_command.callback([flags] { list(flags->root, flags->json); });
+  list_command.add_option("--tag", flags->tag, "Only runs with this tag")->type_name("TAG");
+  list_command.callback([flags] { list(flags->root, flags->json, flags->tag); });
   CLI::App& show_command = add_command(command, "show", "Figures and options of a run");
   show_command.add_option("run", flags->folder, "Output folder of a run")->required()->type_name("DIR");
   show_command.add_flag("--json", flags->json, "As JSON");
@@ -256,10 +329,21 @@ void add_runs(CLI::App& root) {
   CLI::App& tail_command = add_command(command, "tail", "Follow the log of a run until it ends");
   tail_command.add_option("run", flags->folder, "Output folder of a run")->required()->type_name("DIR");
   tail_command.callback([flags] { tail(flags->folder); });
-  CLI::App& export_command = add_command(command, "export", "Logged figures as CSV");
+  CLI::App& export_command = add_command(command, "export", "Logged figures as CSV or for TensorBoard");
   export_command.add_option("runs", flags->folders, "Output folders of runs")->required()->type_name("DIR …");
   export_command.add_option("--csv", flags->file, "File; default: standard output")->type_name("FILE");
-  export_command.callback([flags] { export_csv(flags->folders, flags->file); });
+  export_command.add_option("--tensorboard", flags->tensorboard, "Folder for event files, one folder a run")
+      ->type_name("DIR");
+  export_command.callback([flags] {
+    if (!flags->tensorboard.empty()) export_tensorboard(flags->folders, flags->tensorboard);
+    if (flags->tensorboard.empty() || !flags->file.empty()) export_csv(flags->folders, flags->file);
+  });
+  CLI::App& note_command = add_command(command, "note", "Write a note or tags to a run");
+  note_command.add_option("run", flags->folder, "Output folder of a run")->required()->type_name("DIR");
+  note_command.add_option("text", flags->note, "The note, in place of the one before")->type_name("TEXT");
+  note_command.add_option("--tag", flags->tags, "Tag to add")->type_name("TAG");
+  note_command.add_option("--untag", flags->drop, "Tag to remove")->type_name("TAG");
+  note_command.callback([flags] { annotate(flags->folder, flags->note, flags->tags, flags->drop); });
   CLI::App& remove_command = add_command(command, "rm", "Remove the folders of runs");
   remove_command.add_option("runs", flags->folders, "Output folders of runs")->required()->type_name("DIR …");
   remove_command.add_flag("--yes", flags->yes, "Do it");

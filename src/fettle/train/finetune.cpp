@@ -378,6 +378,7 @@ class FineTuning {
     if (!own_base_.empty() && !fs::exists(own_base_)) save_own_base();
     // At the beginning as well, so that a run can be understood while it goes on.
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
+    write_environment(output_, cpu_backend_description(), thread_count());
     std::unique_ptr<Optimizer> owner = make_optimizer(cpu_backend(), trainables_, arguments_.optimizer);
     Optimizer& optimizer = *owner;
     Adapter* adapter = full_ ? nullptr : adapters_.back().get();
@@ -471,7 +472,8 @@ class FineTuning {
     for (const fs::directory_entry& entry : fs::directory_iterator(output_)) {
       std::string name = entry.path().filename().string();
       if (entry.is_directory() && name.starts_with("checkpoint-")) fs::remove_all(entry.path());
-      if (name.ends_with("_results.json") || name == "trainer_state.json" || name == "latest")
+      if (name.ends_with("_results.json") || name == "trainer_state.json" || name == "latest" ||
+          name == "system_log.jsonl" || name == "generated_predictions.jsonl")
         fs::remove(entry.path());
     }
   }

@@ -73,6 +73,7 @@ FilesCallback::FilesCallback(fs::path folder, const TrainArguments& arguments, c
       plan_(plan),
       plot_(plot),
       log_(folder_ / "trainer_log.jsonl", log_bytes),
+      system_(folder_),
       history_(std::move(history)) {
   for (const Json& entry : history_) {
     double step = entry.value("step", 0.0);
@@ -95,6 +96,7 @@ void FilesCallback::on_log(const LogRecord& r) {
                 {"step", r.step}};
   if (r.grad_norm) entry["grad_norm"] = *r.grad_norm;
   history_.push_back(std::move(entry));
+  system_.sample(r.step);
   steps_.push_back(static_cast<double>(r.step));
   losses_.push_back(r.loss);
   log_.write({.current_steps = r.step,

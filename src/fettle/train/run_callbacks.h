@@ -8,6 +8,7 @@
 
 #include "fettle/base/progress.h"
 #include "fettle/track/run_files.h"
+#include "fettle/track/run_record.h"
 #include "fettle/train/trainer.h"
 
 namespace fettle {
@@ -46,6 +47,7 @@ class FilesCallback final : public Callback {
   TrainPlan plan_;
   bool plot_;
   TrainerLog log_;
+  SystemLog system_;
   Json history_;
   std::vector<double> steps_, losses_;
   struct Curve {

@@ -46,6 +46,7 @@ TrainArguments train_arguments(const Config& c, DType compute) {
   a.gradient_accumulation_steps = c.get<int64_t>("gradient_accumulation_steps");
   a.num_train_epochs = c.get<double>("num_train_epochs");
   a.max_steps = c.get<int64_t>("max_steps");
+  a.stop_at_step = c.get<std::optional<int64_t>>("stop_at_step").value_or(0);
   a.learning_rate = c.get<double>("learning_rate");
   a.lr_scheduler_type = c.get<std::string>("lr_scheduler_type");
   Json options = c.object("lr_scheduler_kwargs");

@@ -247,14 +247,16 @@ TrainSummary Trainer::run() {
                        (arguments_.eval_strategy == When::kEpoch && (epoch_ends || last));
       bool improved = false;
       // The last evaluation also stands in eval_results.json.
-      if (evaluates || (last && (arguments_.eval_strategy != When::kNo || arguments_.do_eval))) {
+      if (evaluates || ((last || p.step == arguments_.stop_at_step) &&
+                        (arguments_.eval_strategy != When::kNo || arguments_.do_eval))) {
         improved = evaluate_now(info);
         info.best_step = p.best_step;
         info.best_metric = p.best_metric;
       }
       summary.early = arguments_.early_stopping_steps > 0 &&
                       p.evaluations_without_gain >= arguments_.early_stopping_steps && !last;
-      summary.stopped = StopSignal::requested() && !last;
+      const bool stops = p.step == arguments_.stop_at_step && !last;
+      summary.stopped = (StopSignal::requested() || stops) && !last;
       bool save =
           (arguments_.save_strategy == When::kSteps && (p.step % arguments_.save_steps == 0 || last)) ||
           (arguments_.save_strategy == When::kEpoch && (epoch_ends || last)) || summary.stopped ||

@@ -23,7 +23,8 @@ struct TrainArguments {
   int64_t per_device_train_batch_size = 8;
   int64_t gradient_accumulation_steps = 1;
   double num_train_epochs = 3;
-  int64_t max_steps = -1;  ///< > 0 overrides the epochs
+  int64_t max_steps = -1;    ///< > 0 overrides the epochs
+  int64_t stop_at_step = 0;  ///< > 0: stop there as on request
   double learning_rate = 5e-5;
   std::string lr_scheduler_type = "linear";
   std::shared_ptr<const Json> lr_scheduler_kwargs;

@@ -2,7 +2,7 @@
 """Tokenizer speed on one thread, beside Hugging Face `tokenizers` in the same run.
 
     cmake -B build -DFETTLE_BENCH=ON && cmake --build build --target bench_tokenize
-    python3 bench/tokenize.py --bench build/bench/bench_tokenize --text english.txt chinese.txt code.txt -- DIR [DIR ...]
+    python3 bench/tokenize_speed.py --bench build/bench/bench_tokenize --text english.txt chinese.txt code.txt -- DIR [DIR ...]
 
 Every DIR is a tokenizer folder, every text a UTF-8 file that is encoded line by line without special tokens. Both sides are
 timed in turn, best of several passes, with one thread each; the token counts must agree. Needs `pip install tokenizers`.
