@@ -29,6 +29,10 @@ METHODS = {
     "LoRA, trained tokens": ("lora-tokens", [*LORA, "trainable_token_indices=3,7,11"], True),
     "PiSSA": ("lora-pissa", [*LORA, "pissa_init=true"], True),
     "OLoRA": ("lora-olora", [*LORA, "init_lora_weights=olora"], True),
+    "EVA": (None, [*LORA, "init_lora_weights=eva"], True),
+    "CorDA": (None, [*LORA, "init_lora_weights=corda"], True),
+    "LoRA-GA": (None, [*LORA, "init_lora_weights=lora_ga"], True),
+    "LoRA, replicated layers": ("lora-replicated", [*LORA, "layer_replication=0-2,1-2"], False),
     "DoRA": ("dora", [*LORA, "use_dora=true"], True),
     "AdaLoRA": ("adalora", ["finetuning_type=adalora", "init_r=4", "target_r=2", "tinit=1", "tfinal=1"], True),
     "LoHa": ("loha", ["finetuning_type=loha", "lora_rank=3"], True),
@@ -56,7 +60,7 @@ METHODS = {
 }
 # What PEFT itself has for Conv1D weights, and for models with biases.
 NOT_ON = {
-    "gpt2": {"BitFit", "LoHa", "LoKr", "OFT", "BOFT", "OLoRA", "LoRA, bias: lora_only"},
+    "gpt2": {"LoRA, replicated layers", "BitFit", "LoHa", "LoKr", "OFT", "BOFT", "OLoRA", "LoRA, bias: lora_only"},
     "llama": {"LoRA, bias: all", "LoRA, bias: lora_only"},
     "qwen2": set(),
 }
@@ -103,6 +107,8 @@ class Methods:
                   "overwrite_output_dir=true", "max_steps=3", "per_device_train_batch_size=2", "learning_rate=0.02", "plot_loss=false",
                   "save_strategy=no", *options)  # fmt: skip
         base = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, attn_implementation="eager")
+        if any(o.startswith("layer_replication") for o in options) and getattr(base.config, "layer_types", None):
+            base.config.layer_types = base.config.layer_types * 2  # transformers reads it, and PEFT does not lengthen it
         tuned = PeftModel.from_pretrained(base, out).eval()
         with torch.no_grad():
             want = tuned(input_ids=torch.tensor([self.ids])).logits[0][-len(self.ids) :]

@@ -25,6 +25,15 @@ uint64_t mix(uint64_t key) {
   return key ^ key >> 29;
 }
 
+constexpr std::string_view kSpace = "\xE2\x96\x81";  ///< ▁
+
+// The first ▁ behind `begin` that stands behind another character; the end of the word when there is none.
+size_t next_space(std::string_view word, size_t begin) {
+  for (size_t at = word.find(kSpace, begin + 1); at != word.npos; at = word.find(kSpace, at + 1))
+    if (at < begin + kSpace.size() || word.compare(at - kSpace.size(), kSpace.size(), kSpace) != 0) return at;
+  return word.size();
+}
+
 bool continues_character(char byte) {
   return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
 }
@@ -60,7 +69,19 @@ uint32_t BoundaryFilter::key(std::string_view text, size_t at, bool left, bool r
   return static_cast<uint32_t>(hash >> (64 - kBits));
 }
 
-void BoundaryFilter::add(std::string_view token) {
+void BoundaryFilter::add(std::string_view token, bool characters) {
+  if (characters && joins_next_.empty()) {
+    joins_next_.assign(0x10000 / 64, 0);
+    joins_previous_.assign(0x10000 / 64, 0);
+  }
+  for (size_t at = 0, next; characters && at < token.size(); at = next) {
+    uint32_t code;
+    next = at + next_character(token, at, code);
+    if (code >= 0x10000) continue;
+    const uint64_t bit = uint64_t{1} << (code & 63);
+    if (next < token.size()) joins_next_[code >> 6] |= bit;
+    if (at > 0) joins_previous_[code >> 6] |= bit;
+  }
   for (size_t at = 1; at < token.size(); ++at) {
     if (continues_character(token[at])) continue;
     uint32_t bit = key(token, at, at >= 2, at + 1 < token.size());
@@ -79,7 +100,23 @@ bool BoundaryFilter::may_join(std::string_view word, size_t at) const {
          (has_left && known(true, false)) || known(false, false);
 }
 
+size_t BoundaryFilter::part_end_by_characters(std::string_view word, size_t begin) const {
+  uint32_t code;
+  size_t at = begin + next_character(word, begin, code);
+  auto has = [](const std::vector<uint64_t>& set, uint32_t c) {
+    return c >= 0x10000 || (set[c >> 6] >> (c & 63) & 1);
+  };
+  while (at < word.size()) {
+    const bool joins = has(joins_next_, code);
+    const size_t next = at + next_character(word, at, code);
+    if (!joins || !has(joins_previous_, code) || !may_join(word, at)) break;
+    at = next;
+  }
+  return at;
+}
+
 size_t BoundaryFilter::part_end(std::string_view word, size_t begin) const {
+  if (!joins_next_.empty()) return part_end_by_characters(word, begin);
   size_t at = begin + 1;
   while (at < word.size() && (continues_character(word[at]) || may_join(word, at))) ++at;
   return at;
@@ -117,7 +154,17 @@ Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_l
     }
   }
   read_merges(model, origin);
-  if (byte_level_) read_characters();
+  if (byte_level_) {
+    read_characters();
+  } else {
+    single_ids_.assign(0x10000, -1);
+    for (const auto& [token, id] : words_) {
+      uint32_t code;
+      if (!token.empty() && next_character(token, 0, code) == token.size() && code < single_ids_.size() &&
+          is_valid_utf8(token))
+        single_ids_[code] = id;
+    }
+  }
   // Where every byte has a token nothing is ever unknown.
   bool all_bytes = byte_fallback_ && std::count(byte_ids_.begin(), byte_ids_.end(), -1) == 0;
   if (fuse_unk_ && unk_ >= 0 && !all_bytes) cuts_ = false;
@@ -128,6 +175,7 @@ void Bpe::read_merges(const Json& model, const std::string& origin) {
     fail_input("{}: model.merges is missing", origin);
   const Json& merges = model["merges"];
   merges_.reserve(merges.size());
+  cuts_spaces_ = !byte_level_;
   int32_t rank = 0;
   std::string joined, bytes;
   for (const Json& merge : merges) {
@@ -160,9 +208,10 @@ void Bpe::read_merges(const Json& model, const std::string& origin) {
     for (std::string_view part : {left, right})
       if (byte_fallback_ && part.size() == 6 && part.starts_with("<0x")) cuts_ = false;
     if (!byte_level_)
-      boundaries_.add(joined);
+      boundaries_.add(joined, true);
     else if (byte_level_to_bytes(joined, bytes))
-      boundaries_.add(bytes);
+      boundaries_.add(bytes, false);
+    cuts_spaces_ = cuts_spaces_ && next_space(joined, 0) == joined.size();
   }
 }
 
@@ -313,7 +362,36 @@ void Bpe::encode_new(std::string_view word, WordCache& cache, std::vector<TokenI
       out.push_back(found->second);
       return;
     }
-  size_t end = cuts_ ? boundaries_.part_end(word, 0) : word.size();
+  if (!cuts_) return encode_part(word, out);
+  size_t end = cuts_spaces_ ? next_space(word, 0) : word.size();
+  if (end == word.size()) return encode_parts(word, cache, out);
+  for (size_t begin = 0; begin < word.size(); begin = end) {
+    end = next_space(word, begin);
+    encode_cached(word.substr(begin, end - begin), cache, out);
+  }
+}
+
+// A part that no token reaches across, but which may have more of such places inside.
+void Bpe::encode_cached(std::string_view part, WordCache& cache, std::vector<TokenId>& out) const {
+  if (part.size() > WordCache::kLongestWord) return encode_parts(part, cache, out);
+  const Kind kind = ignore_merges_ ? kPart : kWholeWord;
+  WordCache::Slot& slot = cache.slot(part, kind);
+  if (WordCache::holds(slot, part, kind)) {
+    out.insert(out.end(), slot.ids, slot.ids + slot.count);
+    return;
+  }
+  const size_t before = out.size();
+  // Looking for places to cut costs more than merging a short word whole.
+  constexpr size_t kShort = 24;
+  if (part.size() <= kShort)
+    encode_part(part, out);
+  else
+    encode_parts(part, cache, out);
+  WordCache::put(slot, part, kind, std::span<const TokenId>(out).subspan(before));
+}
+
+void Bpe::encode_parts(std::string_view word, WordCache& cache, std::vector<TokenId>& out) const {
+  size_t end = boundaries_.part_end(word, 0);
   if (end == word.size()) return encode_part(word, out);
   const Kind part_kind = ignore_merges_ ? kPart : kWholeWord;
   for (size_t begin = 0; begin < word.size(); begin = end) {
@@ -321,6 +399,12 @@ void Bpe::encode_new(std::string_view word, WordCache& cache, std::vector<TokenI
     std::string_view part = word.substr(begin, end - begin);
     if (part.size() > WordCache::kLongestWord) {
       encode_part(part, out);
+      continue;
+    }
+    // A character that stands alone, as most of Chinese text where few characters are joined.
+    if (uint32_t code; part.size() <= 3 && !single_ids_.empty() &&
+                       next_character(part, 0, code) == part.size() && single_ids_[code] >= 0) {
+      out.push_back(single_ids_[code]);
       continue;
     }
     WordCache::Slot& slot = cache.slot(part, part_kind);

@@ -43,16 +43,20 @@ class MergeTable {
 /// place but never invents one.
 class BoundaryFilter {
  public:
-  /// Notes what the token joins.
-  void add(std::string_view token);
+  /// Notes what the token joins. `characters`: tokens and words are whole characters, of which those that no
+  /// token joins to anything are told at once.
+  void add(std::string_view token, bool characters);
   /// End of the part of `word` that starts at `begin`.
   size_t part_end(std::string_view word, size_t begin) const;
 
  private:
   static constexpr int kBits = 22;
   bool may_join(std::string_view word, size_t at) const;
+  size_t part_end_by_characters(std::string_view word, size_t begin) const;
   static uint32_t key(std::string_view text, size_t at, bool left, bool right);
   std::vector<uint64_t> bits_ = std::vector<uint64_t>((size_t{1} << kBits) / 64);
+  /// By code point below 0x10000: characters that some token joins to the next one, and to the one before.
+  std::vector<uint64_t> joins_next_, joins_previous_;
 };
 
 class Bpe final : public TokenModel {
@@ -69,6 +73,8 @@ class Bpe final : public TokenModel {
   void initial_symbols(std::string_view word, std::vector<TokenId>& symbols) const;
   void read_characters();
   void encode_part(std::string_view part, std::vector<TokenId>& out) const;
+  void encode_cached(std::string_view part, WordCache& cache, std::vector<TokenId>& out) const;
+  void encode_parts(std::string_view word, WordCache& cache, std::vector<TokenId>& out) const;
   /// Highest rank used, or -1.
   int32_t merge(std::vector<TokenId>& symbols) const;
   void merge_long(std::vector<TokenId>& symbols) const;
@@ -79,6 +85,8 @@ class Bpe final : public TokenModel {
   BoundaryFilter boundaries_;
   bool cuts_ = true;  ///< whether words may be cut at the boundaries: unknown characters may have to be fused
   std::vector<TokenId> byte_ids_;
+  std::vector<TokenId> single_ids_;  ///< not byte-level: tokens of one character, by code point below 0x10000
+  bool cuts_spaces_ = false;         ///< no token holds SentencePiece's ▁ behind another character
   /// Byte-level only: characters of more than one byte that become one token before they meet any neighbour,
   /// by code point, and the pairs of bytes between characters where a token may hold a part of a character.
   std::vector<TokenId> character_ids_;

@@ -48,6 +48,14 @@ Charsmap::Charsmap(std::string_view blob, const std::string& origin) {
     if (leaf >= units_.size() || value_of(units_[leaf]) >= replacements_.size())
       fail_input("{}: unit {} of the character map points outside of it", origin, at);
   }
+  kept_.assign(0x10000 / 64, 0);
+  std::string character;
+  for (uint32_t code = 0x80; code < 0x10000; ++code) {
+    if (code >= 0xD800 && code < 0xE000) continue;
+    character.clear();
+    append_utf8(character, code);
+    if (!replacement(character)) kept_[code / 64] |= uint64_t{1} << (code % 64);
+  }
   keeps_ascii_ = true;
   for (char c = 0x20; c < 0x7F; ++c) keeps_ascii_ = keeps_ascii_ && !replacement({&c, 1});
 }
@@ -92,6 +100,17 @@ std::string Charsmap::apply(std::string_view text) const {
       i += length;
     }
   };
+  auto is_ideograph = [](utf8proc_int32_t c) { return c >= 0x3400 && c <= 0x9FFF; };
+  // The ideograph that begins at i, three bytes; 0 when there is none.
+  auto ideograph_at = [&](size_t i) -> uint32_t {
+    if (i + 2 >= text.size()) return 0;
+    const uint32_t a = static_cast<unsigned char>(text[i]), b = static_cast<unsigned char>(text[i + 1]),
+                   c = static_cast<unsigned char>(text[i + 2]);
+    if (a < 0xE3 || a > 0xE9) return 0;
+    const uint32_t code = (a & 0xF) << 12 | (b & 0x3F) << 6 | (c & 0x3F);
+    return is_ideograph(static_cast<utf8proc_int32_t>(code)) ? code : 0;
+  };
+  auto kept = [&](uint32_t code) { return (kept_[code / 64] >> (code % 64) & 1) != 0; };
   utf8proc_int32_t previous = -1, state = 0;
   size_t begin = 0;
   auto plain = [&](size_t i) { return i < text.size() && text[i] >= 0x20 && text[i] < 0x7F; };
@@ -107,11 +126,27 @@ std::string Charsmap::apply(std::string_view text) const {
       state = 0;
       continue;
     }
+    // So it is between ideographs; the last of a run may have a mark behind it.
+    if (is_ideograph(previous)) {
+      size_t end = i;
+      for (uint32_t here = ideograph_at(end), next; here != 0 && kept(here); here = next) {
+        next = ideograph_at(end + 3);
+        if (next == 0) break;
+        end += 3;
+      }
+      if (end > i) {
+        rewrite(text.substr(begin, i - begin));
+        out += text.substr(i, end - i);
+        begin = end;
+        i = end + 3;
+        state = 0;
+        continue;
+      }
+    }
     uint32_t code = 0xFFFD;
     size_t length = next_character(text, i, code);
     utf8proc_int32_t current = static_cast<utf8proc_int32_t>(code);
-    auto ideograph = [](utf8proc_int32_t c) { return c >= 0x3400 && c <= 0x9FFF; };
-    if (ideograph(previous) && ideograph(current)) {
+    if (is_ideograph(previous) && is_ideograph(current)) {
       state = 0;
       rewrite(text.substr(begin, i - begin));
       begin = i;

@@ -21,7 +21,8 @@ class Charsmap {
   std::optional<std::string_view> replacement(std::string_view part) const;
   std::vector<uint32_t> units_;
   std::string replacements_;
-  bool keeps_ascii_ = false;  ///< no rule for a single printable ASCII character
+  std::vector<uint64_t> kept_;  ///< bits by code point below 0x10000: characters without a rule of their own
+  bool keeps_ascii_ = false;    ///< no rule for a single printable ASCII character
 };
 
 /// Bytes of standard base64; nothing when it is malformed.

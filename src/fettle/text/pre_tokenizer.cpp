@@ -58,6 +58,8 @@ class Split final : public Stage {
   // The behaviours that join neighbours.
   void merge(std::string_view text, bool first, Sink sink) const {
     std::vector<Piece> pieces, joined;
+    pieces.reserve(16);
+    joined.reserve(16);
     size_t at = 0, begin, end;
     while (at < text.size() && matcher_->next(text, at, begin, end)) {
       if (begin > at) pieces.push_back({at, begin, invert_});

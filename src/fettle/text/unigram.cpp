@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
@@ -75,11 +76,13 @@ Unigram::Unigram(const Json& model, const std::string& origin) : origin_(origin)
     for (char c : token) node = make_child(node, static_cast<uint8_t>(c));
     if (node != 0) ends_[node] = static_cast<TokenId>(id);
   }
+  for (int byte = 0; byte < 256; ++byte) first_.push_back(child(0, static_cast<uint8_t>(byte)));
   if (model.contains("unk_id") && !model["unk_id"].is_null()) {
     unk_ = id_value(model["unk_id"], "model.unk_id", origin);
     if (static_cast<size_t>(unk_) >= vocab.size())
       fail_input("{}: model.unk_id is {}, the vocabulary has {} tokens", origin, unk_, vocab.size());
   }
+  if (unk_ >= 0) unk_token_ = vocab[static_cast<size_t>(unk_)][0].get<std::string>();
   if (flag_field(model, "byte_fallback", false, origin)) {
     for (size_t b = 0; b < 256; ++b) {
       auto found = vocabulary_.find(fmt::format("<0x{:02X}>", b));
@@ -92,9 +95,11 @@ Unigram::Unigram(const Json& model, const std::string& origin) : origin_(origin)
 void Unigram::encode_new(std::string_view word, WordCache&, std::vector<TokenId>& out) const {
   struct Best {
     double score = 0;
-    size_t begin = ~size_t{0};
+    uint32_t begin = 0;
     TokenId id = -1;
   };
+  if (word.size() > std::numeric_limits<uint32_t>::max())
+    fail_input("{}: a word of {} bytes is too long", origin_, word.size());
   thread_local std::vector<Best> best;
   best.assign(word.size() + 1, Best());
   for (size_t begin = 0; begin < word.size();) {
@@ -103,11 +108,12 @@ void Unigram::encode_new(std::string_view word, WordCache&, std::vector<TokenId>
     double here = best[begin].score;
     bool single = false;
     auto offer = [&](size_t end, double score, TokenId id) {
-      if (best[end].id < 0 || score > best[end].score) best[end] = {score, begin, id};
+      if (best[end].id < 0 || score > best[end].score) best[end] = {score, static_cast<uint32_t>(begin), id};
     };
     uint32_t node = 0;
     for (size_t end = begin; end < word.size();) {
-      node = child(node, static_cast<uint8_t>(word[end++]));
+      const uint8_t byte = static_cast<uint8_t>(word[end++]);
+      node = node == 0 ? first_[byte] : child(node, byte);
       if (node == 0) break;
       TokenId id = ends_[node];
       if (id < 0) continue;
@@ -123,24 +129,34 @@ void Unigram::encode_new(std::string_view word, WordCache&, std::vector<TokenId>
     begin += length;
   }
   // From the end to the front; neighbouring unknown characters are one piece.
-  thread_local std::vector<std::pair<size_t, size_t>> pieces;
+  struct Piece {
+    size_t begin, end;
+    TokenId id;
+  };
+  thread_local std::vector<Piece> pieces;
   pieces.clear();
   bool joining = false;
   for (size_t end = word.size(); end > 0; end = best[end].begin) {
     bool unknown = best[end].id == unk_;
     if (unknown && joining)
-      pieces.back().first = best[end].begin;
+      pieces.back().begin = best[end].begin;
     else
-      pieces.emplace_back(best[end].begin, end);
+      pieces.push_back({best[end].begin, end, best[end].id});
     joining = unknown;
   }
-  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece)
-    emit(word.substr(piece->first, piece->second - piece->first), out);
+  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
+    // What the search calls unknown is no token, however many characters: a token would have scored higher.
+    if (piece->id != unk_)
+      out.push_back(piece->id);
+    else
+      emit_unknown(word.substr(piece->begin, piece->end - piece->begin), out);
+  }
 }
 
-void Unigram::emit(std::string_view piece, std::vector<TokenId>& out) const {
-  if (auto found = vocabulary_.find(piece); found != vocabulary_.end()) {
-    out.push_back(found->second);
+void Unigram::emit_unknown(std::string_view piece, std::vector<TokenId>& out) const {
+  // The unknown token itself may be written out in a text.
+  if (piece == unk_token_) {
+    out.push_back(unk_);
     return;
   }
   bool bytes = byte_fallback_;

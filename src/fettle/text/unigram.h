@@ -22,13 +22,15 @@ class Unigram final : public TokenModel {
   };
   uint32_t child(uint32_t node, uint8_t byte) const;
   uint32_t make_child(uint32_t node, uint8_t byte);
-  void emit(std::string_view piece, std::vector<TokenId>& out) const;
+  void emit_unknown(std::string_view piece, std::vector<TokenId>& out) const;
 
   std::vector<Edge> edges_;
-  std::vector<TokenId> ends_;  ///< of each node: the token that ends there, or -1
+  std::vector<uint32_t> first_;  ///< child of the root for each byte
+  std::vector<TokenId> ends_;    ///< of each node: the token that ends there, or -1
   std::vector<double> scores_;
   double unk_score_ = 0;
   TokenId unk_ = -1;
+  std::string unk_token_;
   bool byte_fallback_ = false;
   std::vector<TokenId> byte_ids_;
   std::string origin_;
