@@ -152,6 +152,30 @@ TEST_F(EvaluationRun, OptionsChangeWhatIsTrained) {
   EXPECT_LT(rates.back(), 0.05);
 }
 
+TEST_F(EvaluationRun, AProfileSaysWhereTheTimeGoes) {
+  for (int again = 0; again < 2; ++again) {
+    ProcessResult result = train("run", {"--profile", "resume_from_checkpoint=false"});
+    ASSERT_EQ(result.code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("3 steps"));
+    for (const char* name :
+         {"forward", "backward", "optimizer", "matmul", "attention_backward", "cross_entropy"})
+      EXPECT_THAT(result.out, HasSubstr(name));
+  }
+  const Json trace = read_json(folder_ / "run" / "profile" / "profile.json");
+  double flops = 0;
+  int forwards = 0;
+  for (const Json& event : trace["traceEvents"]) {
+    EXPECT_EQ(event["ph"], "X");
+    EXPECT_GE(event["dur"].get<double>(), 0);
+    forwards += event["name"] == "forward";
+    if (event.contains("args")) flops += event["args"].value("flops", 0.0);
+  }
+  EXPECT_EQ(forwards, 3);
+  EXPECT_GT(flops, 1e9);
+  // The run itself can follow in the same folder.
+  EXPECT_EQ(train("run", {}).code, 0);
+}
+
 TEST_F(EvaluationRun, WhatCannotBeIsRefused) {
   const std::string calm = "eval_dataset=" + (folder_ / "calm.json").string();
   auto refused = [&](std::vector<std::string> words, const std::string& text) {

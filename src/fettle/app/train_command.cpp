@@ -10,10 +10,12 @@ void add_train(CLI::App& root) {
   CLI::App& command = add_command(root, "train", "Fine-tune a model", "Train and export");
   auto dry_run = std::make_shared<bool>(false);
   command.add_flag("--dry-run", *dry_run, "Say what would happen, then stop");
+  auto profile = std::make_shared<bool>(false);
+  command.add_flag("--profile", *profile, "Train three steps and say where their time went");
   accept_config(command, {OptionGroup::kModel, OptionGroup::kData, OptionGroup::kMethod,
                           OptionGroup::kTraining, OptionGroup::kOptimizer, OptionGroup::kPrecision,
                           OptionGroup::kLogging, OptionGroup::kSaving, OptionGroup::kSystem});
-  command.callback([dry_run, &command] {
+  command.callback([dry_run, profile, &command] {
     Config config = read_config(command);
     // LLaMA-Factory's files for evaluation have no do_train.
     const bool only_evaluates =
@@ -21,7 +23,7 @@ void add_train(CLI::App& root) {
     if (only_evaluates)
       evaluate(config);
     else
-      run_finetuning(config, *dry_run ? RunMode::kDryRun : RunMode::kTrain);
+      run_finetuning(config, *dry_run ? RunMode::kDryRun : *profile ? RunMode::kProfile : RunMode::kTrain);
   });
 
   CLI::App& estimate =

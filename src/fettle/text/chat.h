@@ -66,6 +66,8 @@ struct ChatTemplateOptions {
   std::optional<bool> enable_thinking = true;
   /// Only the last answer will be trained: reasoning of earlier turns is dropped as it is at inference.
   bool mask_history = false;
+  /// Keeps the reasoning of earlier turns where mask_history, or a prompt, would drop it.
+  bool preserve_thinking = false;
   /// Replaces the template's default system prompt.
   std::optional<std::string> default_system;
   /// Replaces the template's way to write tools and calls: default, glm4, glm4_moe, llama3, ling, mistral,

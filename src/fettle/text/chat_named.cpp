@@ -66,11 +66,12 @@ class NamedTemplate final : public ChatTemplate {
       std::string answer = messages[i + 1].content;
       bool last = i + 2 == messages.size();
       if (spec_.reasoning) {
-        bool keep = options_.enable_thinking != false && (!options_.mask_history || last);
+        const bool whole = !options_.mask_history || options_.preserve_thinking;
+        bool keep = options_.enable_thinking != false && (whole || last);
         if (!keep) answer = without_thought(answer);
         bool has_thought = answer.find(stripped(spec_.thought_begin)) != answer.npos ||
                            answer.find(stripped(spec_.thought_end)) != answer.npos;
-        if (!has_thought && (!options_.mask_history || last)) {
+        if (!has_thought && (whole || last)) {
           if (options_.enable_thinking.value_or(false))
             append_text(turn.target, spec_.thought_begin + spec_.thought_end);
           else
@@ -92,8 +93,9 @@ class NamedTemplate final : public ChatTemplate {
       append(ids, encode_question(conversation, i));
       if (i + 1 < messages.size()) {
         // Reasoning of earlier answers is not shown to the model again.
-        std::string answer =
-            spec_.reasoning ? without_thought(messages[i + 1].content) : messages[i + 1].content;
+        std::string answer = spec_.reasoning && !options_.preserve_thinking
+                                 ? without_thought(messages[i + 1].content)
+                                 : messages[i + 1].content;
         append(ids, encode_answer(messages[i + 1].role, answer));
       }
     }

@@ -143,6 +143,7 @@ class OwnTemplate final : public ChatTemplate {
         {"bos_token", token(tokenizer_->bos_id())},
         {"eos_token", token(tokenizer_->eos_id())}};
     if (options_.enable_thinking == false) context["enable_thinking"] = false;
+    if (options_.preserve_thinking) context["preserve_thinking"] = true;
     return template_.render(jinja::Value::from_json(context), {.limits = {}, .clock = options_.clock});
   }
 

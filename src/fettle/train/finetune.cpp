@@ -41,6 +41,8 @@ class FineTuning {
       config.require(name, "fettle train");
     base_ = config.get<std::string>("model_name_or_path");
     output_ = config.get<std::string>("output_dir");
+    // A folder of its own, so that the run itself can follow.
+    if (mode == RunMode::kProfile) output_ /= "profile";
     stage_ = config.get<std::string>("stage");
     resume_ = config.get<Text>("resume_from_checkpoint");
     if (resume_ && (*resume_ == "false" || resume_->empty())) resume_.reset();
@@ -59,6 +61,11 @@ class FineTuning {
     open_model();
     prepare_trainables();
     arguments_ = train_arguments(config_, compute_);
+    if (mode_ == RunMode::kProfile) {
+      arguments_.max_steps = 3;
+      arguments_.save_strategy = TrainArguments::When::kNo;
+      arguments_.eval_strategy = TrainArguments::When::kNo;
+    }
     resolve_steps(config_, arguments_, static_cast<int64_t>(data_.training.examples.size()));
     arguments_.optimizer = optimizer_options(
         config_, *model_, output_,
@@ -76,7 +83,7 @@ class FineTuning {
     if (arguments_.batch_tokens_by_memory) choose_batch_tokens();
     say_plan();
     if (mode_ != RunMode::kEstimate) say_sample();
-    if (mode_ != RunMode::kTrain) {
+    if (mode_ != RunMode::kTrain && mode_ != RunMode::kProfile) {
       if (mode_ == RunMode::kDryRun) say("Dry run: nothing was trained or written.");
       return;
     }
@@ -91,7 +98,7 @@ class FineTuning {
     if (fs::exists(output_) && fs::equivalent(base_, output_, ignored))
       fail_usage("output_dir {} is the base model's own folder; name another one", output_.string());
     bool used = false;
-    if (resume_) return;
+    if (resume_ || mode_ == RunMode::kProfile) return;
     if (fs::is_directory(output_))
       for (const fs::directory_entry& entry : fs::directory_iterator(output_)) {
         std::string name = entry.path().filename().string();
@@ -415,8 +422,12 @@ class FineTuning {
         files, config_.get<std::optional<int64_t>>("save_total_limit").value_or(0));
     StopSignal stop;
     HostMemory::instance().reset_peaks();
-    Trainer trainer(*model_, cpu_backend(), single_process(), optimizer, data_.training.examples, arguments_,
-                    {&bar, &files, &checkpoints});
+    Profile profile;
+    std::unique_ptr<Backend> profiled;
+    if (mode_ == RunMode::kProfile) profiled = profiled_backend(cpu_backend(), profile);
+    Trainer trainer(*model_, profiled ? *profiled : cpu_backend(), single_process(), optimizer,
+                    data_.training.examples, arguments_, {&bar, &files, &checkpoints});
+    if (profiled) trainer.set_profile(&profile);
     running = &trainer;
     trainer.set_adapter(adapter);
     Evaluator evaluator(*model_, cpu_backend(), compute_, data_.evaluation,
@@ -424,6 +435,10 @@ class FineTuning {
     trainer.set_evaluation(&evaluator);
     trainer.set_progress(restored.progress);
     TrainSummary summary = trainer.run();
+    if (profiled) {
+      say_profile(profile, summary);
+      return;
+    }
     failpoint("final");
     optimizer.show_average(true);
     save_weights(output_);
@@ -437,6 +452,26 @@ class FineTuning {
                   fmt::format("stopped at step {} of {} on request; {}", summary.steps, plan_.total_steps,
                               only_model ? "the weights so far are in " + output_.string()
                                          : "go on with resume_from_checkpoint=true"));
+  }
+
+  // The first steps of a run, op by op.
+  void say_profile(const Profile& profile, const TrainSummary& summary) const {
+    profile.write_trace(output_ / "profile.json");
+    const double all = std::max(summary.runtime_seconds, 1e-9);
+    Table phases({"phase", "seconds", "share"}, {Align::kLeft, Align::kRight, Align::kRight});
+    for (const char* phase : {"forward", "head and loss", "backward", "optimizer"})
+      phases.add_row({phase, fmt::format("{:.3f}", profile.phase_seconds(phase)),
+                      fmt::format("{:.1f}%", 100 * profile.phase_seconds(phase) / all)});
+    Table ops({"op", "calls", "seconds", "share", "GFLOP/s", "GB/s"},
+              {Align::kLeft, Align::kRight, Align::kRight, Align::kRight, Align::kRight, Align::kRight});
+    for (const ProfileLine& line : profile.by_op())
+      ops.add_row({line.name, format_count(line.calls), fmt::format("{:.3f}", line.seconds),
+                   fmt::format("{:.1f}%", 100 * line.seconds / all),
+                   line.flops > 0 ? fmt::format("{:.0f}", line.flops / line.seconds * 1e-9) : "-",
+                   fmt::format("{:.1f}", line.bytes / line.seconds * 1e-9)});
+    fmt::print("\n{} steps, {:.3f} s, {:.0f} tokens/s\n\n{}\n{}", summary.steps, all,
+               static_cast<double>(summary.tokens) / all, phases.text(), ops.text());
+    say("\nTrace:  {} (chrome://tracing or ui.perfetto.dev)", (output_ / "profile.json").string());
   }
 
   // LLaMA-Factory's do_predict: answers to the evaluation rows by the trained model.

@@ -7,6 +7,7 @@ namespace fettle {
 enum class RunMode {
   kTrain,
   kDryRun,    ///< stops before the first step and writes nothing
+  kProfile,   ///< trains three steps, saves no weights, and says where the time went
   kEstimate,  ///< as a dry run, and says where the memory goes and what would change it
 };
 

@@ -92,12 +92,18 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
     if (batch.label_tokens() == 0) continue;
     ModelInput input = model_input(model_, batch);
     input.gradient_checkpointing = arguments_.gradient_checkpointing;
-    Var hidden = model_.hidden_states(context, input);
+    Var hidden;
+    {
+      Profile::Phase phase(profile_, "forward");
+      hidden = model_.hidden_states(context, input);
+    }
     auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };
     float scale = 1.0f / static_cast<float>(labels);
+    std::optional<Profile::Phase> phase(std::in_place, profile_, "head and loss");
     loss += linear_cross_entropy(context, hidden, head, model_.config().vocab_size, batch.labels, scale,
                                  head_trainable_, arguments_.loss);
     hidden = Var();
+    phase.emplace(profile_, "backward");
     tape.backward();
   }
   for (Parameter* parameter : optimizer_.parameters()) communicator_.all_reduce_sum(parameter->gradient);
@@ -200,6 +206,7 @@ TrainSummary Trainer::run() {
       int64_t begin = update * rows_per_step, end = std::min(begin + rows_per_step, plan_.examples);
       std::span<const int64_t> rows(order.data() + begin, static_cast<size_t>(end - begin));
       double loss = accumulate_step(rows);
+      std::optional<Profile::Phase> phase(std::in_place, profile_, "optimizer");
       double norm = optimizer_.gradient_norm();
       check_finite(loss, norm, rows);
       double clip =
@@ -207,6 +214,7 @@ TrainSummary Trainer::run() {
       double rate = arguments_.learning_rate * schedule_(p.step);
       if (arguments_.plateau) rate = p.plateau.rate;
       optimizer_.step(rate, clip);
+      phase.reset();
       ++p.step;
       if (adapter_) adapter_->after_step(p.step);
       failpoint("step");

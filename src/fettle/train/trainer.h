@@ -9,6 +9,7 @@
 #include "fettle/data/batch.h"
 #include "fettle/data/packing.h"
 #include "fettle/kernels/communicator.h"
+#include "fettle/kernels/profile.h"
 #include "fettle/models/causal_lm.h"
 #include "fettle/peft/adapter.h"
 #include "fettle/train/callback.h"
@@ -102,6 +103,8 @@ class Trainer {
   void set_adapter(Adapter* adapter) { adapter_ = adapter; }
   /// For eval_strategy; outlives the trainer.
   void set_evaluation(const Evaluator* evaluator) { evaluator_ = evaluator; }
+  /// Notes the phases of every step; outlives the trainer.
+  void set_profile(Profile* profile) { profile_ = profile; }
   const TrainPlan& plan() const { return plan_; }
   const TrainerProgress& progress() const { return progress_; }
   /// Goes on from there at run(); weights and optimizer are restored by their owner.
@@ -120,6 +123,7 @@ class Trainer {
   Communicator& communicator_;
   Examples examples_;
   const Evaluator* evaluator_ = nullptr;
+  Profile* profile_ = nullptr;
   TrainArguments arguments_;
   TrainPlan plan_;
   std::vector<Callback*> callbacks_;

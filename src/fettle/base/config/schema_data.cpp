@@ -93,8 +93,10 @@ Options data_options() {
        .help = "Way to write tools and calls in place of the template's: default, glm4, glm4_moe, ling, "
                "llama3, minimax1, "
                "mistral, qwen, seed_oss"},
-      refused("preserve_thinking", kBool, "false", "Keep the thoughts of earlier turns",
-              "not available yet: see enable_thinking"),
+      {.name = "preserve_thinking",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Reasoning templates: keep the thoughts of earlier turns where mask_history would drop them"},
       {.name = "tokenized_path",
        .type = kString,
        .help = "Folder that keeps the encoded rows: made when it is not there, else used, if data, "
