@@ -57,6 +57,8 @@ class Adapter {
   const void* route_owner() const { return this; }
   /// Why this adapter cannot become part of the base weights; empty when it can.
   virtual std::string why_not_mergeable() const { return {}; }
+  /// Other weights of the same configuration, from a folder as load() reads it.
+  void read_weights(const std::filesystem::path& folder) { finish_loading(folder); }
   /// Writes adapter_config.json, adapter_model.safetensors and README.md into an existing folder.
   virtual void save(const std::filesystem::path& folder) const;
 

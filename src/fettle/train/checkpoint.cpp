@@ -267,12 +267,7 @@ fs::path find_checkpoint(const std::string& wanted, const fs::path& output_dir) 
     if (!fs::is_directory(folder)) fail_usage("resume_from_checkpoint {}: no such folder", wanted);
     std::string problem = checkpoint_problem(folder);
     if (problem.empty()) return folder;
-    if (fs::exists(folder / "adapter_config.json") && !fs::exists(folder / kManifest))
-      fail_input(
-          "resume_from_checkpoint {}: a checkpoint of another program; its optimizer, random state and place "
-          "in the "
-          "data cannot be restored. To train on from its weights: adapter_name_or_path={}",
-          wanted, wanted);
+    if (is_trainer_checkpoint(folder)) return folder;
     fail_input("resume_from_checkpoint {}: {}", wanted, problem);
   }
   std::vector<std::pair<int64_t, fs::path>> candidates;
@@ -290,6 +285,46 @@ fs::path find_checkpoint(const std::string& wanted, const fs::path& output_dir) 
       "{}: no valid checkpoint to resume from; to begin anew leave resume_from_checkpoint out and set "
       "overwrite_output_dir=true",
       output_dir.string());
+}
+
+bool is_trainer_checkpoint(const fs::path& folder) {
+  return !fs::exists(folder / kManifest) && !fs::exists(folder / kStateFile) &&
+         fs::exists(folder / "trainer_state.json");
+}
+
+CheckpointState read_trainer_checkpoint(const fs::path& folder, const TrainArguments& arguments) {
+  const fs::path path = folder / "trainer_state.json";
+  const Json json = read_json(path);
+  CheckpointState state;
+  auto bad = [&](const char* what) { fail_input("{}: {}", path.string(), what); };
+  if (!json.is_object() || !json.contains("global_step") || !json["global_step"].is_number_integer())
+    bad("no global_step");
+  const int64_t step = json["global_step"];
+  if (step < 1 || step > int64_t{1} << 40) bad("global_step is no number of steps");
+  TrainerProgress& p = state.progress;
+  p.step = step;
+  p.micro_step = step * arguments.gradient_accumulation_steps;
+  p.samples = step * arguments.gradient_accumulation_steps * arguments.per_device_train_batch_size;
+  auto number = [&](const char* key) {
+    return json.contains(key) && json[key].is_number() ? json[key].get<double>() : 0.0;
+  };
+  p.tokens = p.window_tokens = static_cast<int64_t>(std::clamp(number("num_input_tokens_seen"), 0.0, 1e15));
+  p.best_step = static_cast<int64_t>(std::clamp(number("best_global_step"), 0.0, 1e12));
+  p.best_metric = number("best_metric");
+  double losses = 0;
+  int64_t logged = 0;
+  if (json.contains("log_history") && json["log_history"].is_array())
+    for (const Json& entry : json["log_history"]) {
+      if (!entry.is_object() || !entry.contains("step") || !entry["step"].is_number()) continue;
+      state.log_history.push_back(entry);
+      if (!entry.contains("loss") || !entry["loss"].is_number()) continue;
+      losses += entry["loss"].get<double>();
+      ++logged;
+    }
+  // The mean of what was logged stands for the steps before.
+  p.total_loss = logged > 0 ? losses / static_cast<double>(logged) * static_cast<double>(step) : 0;
+  p.plateau.rate = arguments.learning_rate;
+  return state;
 }
 
 CheckpointState load_checkpoint(const fs::path& folder, const RunIdentity& identity, Optimizer& optimizer) {

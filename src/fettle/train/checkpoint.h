@@ -61,6 +61,12 @@ std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 /// warn(). Error(kBadInput) when none is valid.
 std::filesystem::path find_checkpoint(const std::string& wanted, const std::filesystem::path& output_dir);
 
+/// Whether a folder is a checkpoint that transformers.Trainer wrote.
+bool is_trainer_checkpoint(const std::filesystem::path& folder);
+/// Where a run of Trainer stood, as far as its trainer_state.json tells: step, tokens, log, best metric.
+/// Optimizer, random state and order of rows are not among it. Error(kBadInput) naming the file.
+CheckpointState read_trainer_checkpoint(const std::filesystem::path& folder, const TrainArguments& arguments);
+
 /// Reads a checkpoint into the weights and the optimizer. Error(kUsage) naming the option, or the data, that
 /// differs from those of the checkpoint.
 CheckpointState load_checkpoint(const std::filesystem::path& folder, const RunIdentity& identity,

@@ -12,6 +12,7 @@
 #include "fettle/base/terminal.h"
 #include "fettle/base/threads.h"
 #include "fettle/data/preview.h"
+#include "fettle/formats/weight_source.h"
 #include "fettle/models/loader.h"
 #include "fettle/models/saver.h"
 #include "fettle/peft/adapter.h"
@@ -386,13 +387,28 @@ class FineTuning {
     // At the beginning as well, so that a run can be understood while it goes on.
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
     write_environment(output_, cpu_backend_description(), thread_count());
+    const fs::path checkpoint = resume_ ? find_checkpoint(*resume_, output_) : fs::path();
+    const bool foreign = resume_ && is_trainer_checkpoint(checkpoint);
+    if (foreign) take_trainer_weights(checkpoint);  // before the optimizer, which may copy them
     std::unique_ptr<Optimizer> owner = make_optimizer(cpu_backend(), trainables_, arguments_.optimizer);
     Optimizer& optimizer = *owner;
     Adapter* adapter = full_ ? nullptr : adapters_.back().get();
     RunIdentity identity = identify_run(config_, data_.training, trainables_);
     CheckpointState restored;
-    if (resume_) {
-      fs::path checkpoint = find_checkpoint(*resume_, output_);
+    if (foreign) {
+      restored = read_trainer_checkpoint(checkpoint, arguments_);
+      restored.identity = identity;
+      warn(
+          "{}: a checkpoint of transformers.Trainer: weights, step and log are taken over; the optimizer "
+          "starts anew, and "
+          "rows and dropout follow our own random numbers",
+          checkpoint.string());
+      if (restored.progress.step >= plan_.total_steps)
+        fail_usage("resume_from_checkpoint {}: stands at step {}, this run has {} steps", checkpoint.string(),
+                   restored.progress.step, plan_.total_steps);
+      say("Going on from {} at step {} of {}.", checkpoint.string(), restored.progress.step,
+          plan_.total_steps);
+    } else if (resume_) {
       restored = load_checkpoint(checkpoint, identity, optimizer);
       if (adapter) read_adapter_state(checkpoint, *adapter);
       // The passes of a run stay as they were cut, whatever the memory is now.
@@ -489,6 +505,32 @@ class FineTuning {
       for (const auto& [metric, value] : record.metrics)
         say("predict_{}{}  {:.4f}", record.name.empty() ? "" : record.name + "_", metric, value);
     say("Answers:  {}", options.predictions.string());
+  }
+
+  void take_trainer_weights(const fs::path& checkpoint) {
+    if (!full_) {
+      const std::string init = config_.get<std::string>("init_lora_weights");
+      if (init.starts_with("pissa") || init == "olora" || init == "corda" || init == "lora_ga" ||
+          init == "loftq" || config_.get<bool>("pissa_init"))
+        fail_usage(
+            "resume_from_checkpoint {}: init_lora_weights {} changed the base of that run, which cannot be "
+            "repeated",
+            checkpoint.string(), init);
+      const AdapterConfig theirs = AdapterConfig::read(checkpoint);
+      if (theirs.peft_type != adapters_.back()->config().peft_type)
+        fail_usage("resume_from_checkpoint {}: holds {}, this run trains {}", checkpoint.string(),
+                   theirs.peft_type, adapters_.back()->config().peft_type);
+      adapters_.back()->read_weights(checkpoint);
+      return;
+    }
+    WeightSource source = WeightSource::open_model(checkpoint);
+    for (Parameter* parameter : trainables_) {
+      Tensor value = source.tensor(parameter->name).to(DType::kF32, MemoryKind::kWorkspace);
+      if (value.shape() != parameter->shape)
+        fail_input("{}: \"{}\" is {}, the model has {}", checkpoint.string(), parameter->name,
+                   shape_string(value.shape()), shape_string(parameter->shape));
+      parameter->value.assign(value.raw(), value.nbytes());
+    }
   }
 
   void save_own_base() {
