@@ -99,10 +99,11 @@ TEST(Sampler, GroupsByLengthWithoutLosingRows) {
   // Runs of min(230 / 16, 50) batches of 4; within one only the first row may be out of order.
   const size_t run = 14 * 4;
   for (size_t i = 1; i < order.size(); ++i)
-    if (i % run > 1)
+    if (i % run > 1) {
       EXPECT_LE(examples.length(static_cast<size_t>(order[i])),
                 examples.length(static_cast<size_t>(order[i - 1])))
           << i;
+    }
   EXPECT_NE(order, epoch_order(examples, RowOrder::kByLength, 4, 42, 1));
   EXPECT_EQ(order, epoch_order(examples, RowOrder::kByLength, 4, 42, 0));
 }

@@ -11,7 +11,14 @@ namespace fettle {
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 /// What a stream of numbers is for; part of the key, so streams never overlap.
-enum class RandomUse : uint32_t { kInit = 1, kDropout = 2, kDataOrder = 3, kSampling = 4, kSynthetic = 5 };
+enum class RandomUse : uint32_t {
+  kInit = 1,
+  kDropout = 2,
+  kDataOrder = 3,
+  kSampling = 4,
+  kSynthetic = 5,
+  kRounding = 6
+};
 
 /// A stream: `site` tells places of one use apart (a module, an epoch), `step` moments in time.
 struct RandomKey {

@@ -97,7 +97,7 @@ Tensor initial_value(const CausalLM& model, const Parameter& parameter, uint32_t
 
 void load_value(const WeightSource& source, const LoadOptions& options, Parameter& parameter) {
   Tensor stored = source.tensor(parameter.name);
-  DType wanted = options.trainable_base            ? DType::kF32
+  DType wanted = options.trainable_base            ? options.trainable_dtype
                  : options.compute == DType::kBF16 ? DType::kBF16
                                                    : stored.dtype();
   if (stored.dtype() == DType::kF64) wanted = DType::kF32;

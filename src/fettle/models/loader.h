@@ -31,8 +31,9 @@ struct LoadOptions {
   /// What products will run in. bf16 turns f16 and f32 weights into bf16 at load; f32 keeps stored weights as
   /// they are (they are widened panel by panel, so the numbers are those of an f32 model).
   DType compute = DType::kF32;
-  /// The base itself learns: weights become f32 copies.
+  /// The base itself learns: weights become copies in `trainable_dtype`.
   bool trainable_base = false;
+  DType trainable_dtype = DType::kF32;
   /// Unset: linears stay as they are stored, which may be quantised as well.
   std::optional<QuantizeOptions> quantize = {};
   /// Bytes done and in all.

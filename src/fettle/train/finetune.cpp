@@ -50,7 +50,11 @@ class FineTuning {
     if (resume_ && (*resume_ == "True" || *resume_ == "yes")) resume_ = "true";
     method_ = config.get<std::string>("finetuning_type");
     full_ = method_ == "full" || method_ == "freeze";
-    compute_ = config.get<bool>("bf16") ? DType::kBF16 : DType::kF32;
+    const bool pure = full_ && config.get<bool>("pure_bf16");
+    compute_ = config.get<bool>("bf16") || pure ? DType::kBF16 : DType::kF32;
+    if (pure) trained_ = DType::kBF16;
+    if (pure && config.get<std::string>("optim").starts_with("schedule_free"))
+      fail_usage("pure_bf16: schedule-free optimizers keep two sets of weights, which have to be f32");
     loftq_ = !full_ && config.get<std::string>("init_lora_weights") == "loftq";
     if (std::optional<int> threads = config.get<std::optional<int>>("threads")) set_thread_count(*threads);
   }
@@ -119,13 +123,14 @@ class FineTuning {
     if (config_.get<bool>("train_from_scratch")) {
       model_ = build_model(read_model_config(base_));
       initialise_weights(*model_, static_cast<uint64_t>(config_.get<int64_t>("seed")),
-                         full_ ? DType::kF32 : compute_);
+                         full_ ? trained_ : compute_);
       return;
     }
     Progress progress("load", "B");
     model_ = load_model(base_,
                         {.compute = compute_,
                          .trainable_base = method_ == "full",
+                         .trainable_dtype = trained_,
                          .quantize = loftq_ ? std::nullopt : quantize_options(config_),
                          .progress =
                              [&](uint64_t done, uint64_t total) {
@@ -144,7 +149,11 @@ class FineTuning {
             "adapter_name_or_path: full fine-tuning trains the base; merge the adapter first with fettle "
             "export");
       trainables_ = method_ == "freeze" ? unfrozen_parameters(config_, *model_) : model_->parameters();
-      for (Parameter* parameter : trainables_) parameter->trainable = true;
+      for (Parameter* parameter : trainables_) {
+        parameter->trainable = true;
+        if (parameter->value.dtype() != trained_)
+          parameter->value = parameter->value.to(trained_, MemoryKind::kWeights);
+      }
       return;
     }
     if (config_.is_set("adapter_weights"))
@@ -525,7 +534,7 @@ class FineTuning {
     }
     WeightSource source = WeightSource::open_model(checkpoint);
     for (Parameter* parameter : trainables_) {
-      Tensor value = source.tensor(parameter->name).to(DType::kF32, MemoryKind::kWorkspace);
+      Tensor value = source.tensor(parameter->name).to(parameter->value.dtype(), MemoryKind::kWorkspace);
       if (value.shape() != parameter->shape)
         fail_input("{}: \"{}\" is {}, the model has {}", checkpoint.string(), parameter->name,
                    shape_string(value.shape()), shape_string(parameter->shape));
@@ -611,6 +620,7 @@ class FineTuning {
   bool full_ = false;  ///< the base itself learns: all of it, or with freeze a part
   int64_t base_parameters_ = 0;
   DType compute_ = DType::kF32;
+  DType trained_ = DType::kF32;  ///< of the base's weights that learn
   std::optional<std::string> resume_;
   RunData data_;
   std::unique_ptr<CausalLM> model_;

@@ -7,6 +7,7 @@
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
 #include "fettle/formats/safetensors.h"
+#include "fettle/train/optimizers/elementwise.h"
 
 namespace fettle {
 bool decays(const std::string& name) {
@@ -34,8 +35,9 @@ Optimizer::Optimizer(Backend& backend, std::vector<Parameter*> parameters, Optim
       options_(std::move(options)),
       states_(parameters_.size()) {
   for (Parameter* parameter : parameters_) {
-    FETTLE_CHECK(parameter->value.dtype() == DType::kF32, "{} is {}, trainable weights are f32",
-                 parameter->name, dtype_name(parameter->value.dtype()));
+    FETTLE_CHECK(parameter->value.dtype() == DType::kF32 || parameter->value.dtype() == DType::kBF16,
+                 "{} is {}, trainable weights are f32 or bf16", parameter->name,
+                 dtype_name(parameter->value.dtype()));
     parameter->gradient_buffer();
   }
 }
@@ -69,8 +71,38 @@ void Optimizer::step(double learning_rate, double grad_scale) {
   begin_step(learning_rate);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     double factor = options_.learning_rate_factor ? options_.learning_rate_factor(*parameters_[i]) : 1.0;
+    Parameter& parameter = *parameters_[i];
+    if (parameter.value.dtype() != DType::kBF16) {
+      update(i, learning_rate * factor, static_cast<float>(grad_scale));
+      continue;
+    }
+    // One parameter at a time is f32.
+    Tensor stored = parameter.value;
+    parameter.value = stored.to(DType::kF32, MemoryKind::kWorkspace);
     update(i, learning_rate * factor, static_cast<float>(grad_scale));
+    round_at_random(
+        parameter.value,
+        {options_.seed, RandomUse::kRounding, static_cast<uint32_t>(i), static_cast<uint64_t>(steps_)},
+        stored);
+    parameter.value = stored;
   }
+}
+
+void round_at_random(const Tensor& values, const RandomKey& key, Tensor& out) {
+  const uint32_t* bits = static_cast<const uint32_t*>(static_cast<const void*>(values.data<float>()));
+  uint16_t* rounded = static_cast<uint16_t*>(out.raw());
+  // Eight values share a block of random words; runs begin at one.
+  for_element_runs(values.numel(), [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; at += 8) {
+      const std::array<uint32_t, 4> words = key.block(static_cast<uint64_t>(at) / 8);
+      for (int64_t k = 0; k < std::min<int64_t>(8, end - at); ++k) {
+        const uint32_t value = bits[at + k];
+        const uint32_t chance = words[static_cast<size_t>(k / 2)] >> (k % 2 ? 16 : 0) & 0xFFFF;
+        const bool finite = (value & 0x7F800000u) != 0x7F800000u;
+        rounded[at + k] = static_cast<uint16_t>((finite ? value + chance : value) >> 16);
+      }
+    }
+  });
 }
 
 void Optimizer::zero_grad() {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fettle/autograd/tape.h"
+#include "fettle/base/random.h"
 
 namespace fettle {
 
@@ -38,12 +39,13 @@ struct OptimizerOptions {
   bool random_projection = true;  ///< apollo; false: by singular vectors as galore
   bool scale_by_channel = true;   ///< apollo; false: one factor for the matrix
   bool scale_front = false;       ///< apollo: scale before the norm-growth limiter
-  uint64_t seed = 42;             ///< of random projections
+  uint64_t seed = 42;             ///< of random projections and roundings
 };
 
 class Optimizer {
  public:
-  /// Parameters are f32; their gradients are allocated.
+  /// Parameters are f32, or bf16, which are updated in f32 and rounded at random; their gradients are
+  /// allocated.
   Optimizer(Backend& backend, std::vector<Parameter*> parameters, OptimizerOptions options);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
@@ -95,6 +97,10 @@ class Optimizer {
   template <typename Visit>
   void visit_tensors(Visit&& visit) const;
 };
+
+/// `values`, f32, into `out`, bf16: up or down with the probability that makes the mean exact (stochastic
+/// rounding, Gupta et al., arXiv 1502.02551). A function of the key and the place alone.
+void round_at_random(const Tensor& values, const RandomKey& key, Tensor& out);
 
 /// Error(kUsage) listing the known ones for an unknown name.
 std::unique_ptr<Optimizer> make_optimizer(Backend& backend, std::vector<Parameter*> parameters,
