@@ -120,6 +120,12 @@ TEST_F(EvaluationRun, PassesByTokensGiveTheSameLosses) {
   ASSERT_EQ(rows.size(), tokens.size());
   for (size_t i = 0; i < rows.size(); ++i) EXPECT_NEAR(rows[i], tokens[i], 2e-4) << i;
   EXPECT_EQ(losses("auto").size(), 2u) << "8 rows a step";
+  for (const char* init : {"lora_ga", "eva"})
+    EXPECT_EQ(train(init, {"per_device_train_batch_size=auto", "max_steps=1", "init_samples=8", "lora_rank=2",
+                           std::string("init_lora_weights=") + init})
+                  .code,
+              0)
+        << init;
 }
 
 TEST_F(EvaluationRun, OptionsChangeWhatIsTrained) {
@@ -190,6 +196,7 @@ TEST_F(EvaluationRun, WhatCannotBeIsRefused) {
   refused({"use_dft_loss=true", "label_smoothing_factor=0.1"}, "contradict");
   refused({"max_samples=3", "dataloader_drop_last=true"}, "do not fill one batch of 4");
   refused({"do_eval=true"}, "nothing to evaluate on");
+  refused({calm, "do_predict=true"}, "set predict_with_generate");
 }
 
 }  // namespace

@@ -1,13 +1,12 @@
 #include "fettle/data/encoded_files.h"
 
-#define XXH_INLINE_ALL
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
+#include "fettle/base/hash.h"
 #include "fettle/base/version.h"
 #include "fettle/data/dataset_info.h"
 #include "fettle/data/reader.h"
@@ -18,19 +17,6 @@ namespace {
 
 constexpr const char* kMeta = "encoded.json";
 constexpr int kFormatVersion = 1;
-
-std::string hash_text(const void* bytes, size_t count) {
-  XXH128_hash_t hash = XXH3_128bits(bytes, count);
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-}
-
-std::string file_hash(const fs::path& path) {
-  if (fs::file_size(path) == 0) return "empty";
-  MappedFile file(path);
-  std::string hash = hash_text(file.bytes().data(), file.size());
-  file.forget(0, file.size());
-  return hash;
-}
 
 // A data set as it is read: its entry and its files.
 Json data_key(const DatasetRequest& request, const std::string& name) {
@@ -113,11 +99,13 @@ Json encoding_key(const DatasetRequest& request) {
     for (const fs::path& file : request.tokenizer->files())
       tokenizer[file.filename().string()] = file_hash(file);
   std::string chat = request.chat ? request.chat->name() + "\n" + request.tokenizer->chat_template() : "";
+  Hash chat_hash;
+  chat_hash.add(chat.data(), chat.size());
   Json data = Json::array();
   for (const std::string& name : request.datasets) data.push_back(data_key(request, name));
   return {{"version", kVersion},
           {"tokenizer", tokenizer},
-          {"template", hash_text(chat.data(), chat.size()) + " " + request.template_options},
+          {"template", chat_hash.text() + " " + request.template_options},
           {"cutoff_len", request.cutoff_len},
           {"truncation_mode", static_cast<int>(request.truncation)},
           {"max_samples", request.max_samples.value_or(-1)},
@@ -144,6 +132,8 @@ void encode_in_files(const DatasetRequest& request, Dataset& data, std::vector<s
       throw;
     }
     fs::remove_all(staging);  // they stay mapped
+    std::error_code not_empty;
+    fs::remove(folder.parent_path(), not_empty);  // a dry run leaves nothing behind
     return;
   }
   const Json key = encoding_key(request);

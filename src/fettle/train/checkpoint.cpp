@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,6 +13,7 @@
 #include "fettle/base/error.h"
 #include "fettle/base/failpoint.h"
 #include "fettle/base/file.h"
+#include "fettle/base/hash.h"
 #include "fettle/base/terminal.h"
 #include "fettle/formats/safetensors.h"
 
@@ -26,30 +26,6 @@ constexpr const char* kStateFile = "training_state.json";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kAdapterStateFile = "adapter_state.safetensors";
 constexpr const char* kManifest = "manifest.json";
-
-std::string hex(XXH128_hash_t hash) {
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
-}
-
-class Hash {
- public:
-  Hash() : state_(XXH3_createState()) { XXH3_128bits_reset(state_); }
-  ~Hash() { XXH3_freeState(state_); }
-  Hash(const Hash&) = delete;
-  Hash& operator=(const Hash&) = delete;
-  void add(const void* data, size_t bytes) { XXH3_128bits_update(state_, data, bytes); }
-  void add_count(uint64_t count) { add(&count, sizeof count); }
-  std::string text() const { return hex(XXH3_128bits_digest(state_)); }
-
- private:
-  XXH3_state_t* state_;
-};
-
-std::string file_hash(const fs::path& path) {
-  if (fs::file_size(path) == 0) return hex(XXH3_128bits("", 0));
-  MappedFile file(path);
-  return hex(XXH3_128bits(file.bytes().data(), file.size()));
-}
 
 void sync(const fs::path& path) {
   int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -56,6 +56,8 @@ class FineTuning {
     if (pure && config.get<std::string>("optim").starts_with("schedule_free"))
       fail_usage("pure_bf16: schedule-free optimizers keep two sets of weights, which have to be f32");
     loftq_ = !full_ && config.get<std::string>("init_lora_weights") == "loftq";
+    if (config.get<bool>("do_predict") && !config.get<bool>("predict_with_generate"))
+      fail_usage("do_predict: set predict_with_generate: true, or use eval_strategy for the loss alone");
     if (std::optional<int> threads = config.get<std::optional<int>>("threads")) set_thread_count(*threads);
   }
 
@@ -185,7 +187,7 @@ class FineTuning {
     std::optional<Progress> progress;
     Calibration calibration{
         .rows = static_cast<int64_t>(data_.training.examples.size()),
-        .batch_size = config_.get<int64_t>("per_device_train_batch_size"),
+        .batch_size = batch_rows(config_),
         .compute = compute_,
         .batch = [this](int64_t first, int64_t count) { return calibration_batch(first, count); },
         .progress =
@@ -502,8 +504,6 @@ class FineTuning {
   // LLaMA-Factory's do_predict: answers to the evaluation rows by the trained model.
   void predict() {
     EvaluationOptions options = evaluation_options(config_, data_, output_);
-    if (!options.predict_with_generate)
-      fail_usage("do_predict: set predict_with_generate: true, or use eval_strategy for the loss alone");
     Evaluator evaluator(*model_, cpu_backend(), compute_, data_.evaluation, options);
     Progress progress("predict", "row");
     std::vector<EvalRecord> records = evaluator.run(

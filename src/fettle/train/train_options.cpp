@@ -38,11 +38,16 @@ RowOrder row_order(const Config& c) {
 
 }  // namespace
 
+int64_t batch_rows(const Config& c) {
+  const int64_t rows = c.get<int64_t>("per_device_train_batch_size");
+  return rows > 0 ? rows : 8;
+}
+
 TrainArguments train_arguments(const Config& c, DType compute) {
   TrainArguments a;
-  a.per_device_train_batch_size = c.get<int64_t>("per_device_train_batch_size");
-  a.batch_tokens_by_memory = a.per_device_train_batch_size == 0 || c.get<bool>("auto_find_batch_size");
-  if (a.per_device_train_batch_size == 0) a.per_device_train_batch_size = 8;
+  a.per_device_train_batch_size = batch_rows(c);
+  a.batch_tokens_by_memory =
+      c.get<int64_t>("per_device_train_batch_size") == 0 || c.get<bool>("auto_find_batch_size");
   a.gradient_accumulation_steps = c.get<int64_t>("gradient_accumulation_steps");
   a.num_train_epochs = c.get<double>("num_train_epochs");
   a.max_steps = c.get<int64_t>("max_steps");
