@@ -24,7 +24,9 @@ trap 'rm -f "$log" "$list"' EXIT
 
 echo "Building ($preset) …"
 start=$SECONDS
-cmake --preset "$preset" -DFETTLE_TESTS=ON >"$log" 2>&1 || { cat "$log"; echo "error: cmake could not configure" >&2; exit 1; }
+bench=OFF
+[ "$preset" != release ] || bench=ON
+cmake --preset "$preset" -DFETTLE_TESTS=ON -DFETTLE_BENCH=$bench >"$log" 2>&1 || { cat "$log"; echo "error: cmake could not configure" >&2; exit 1; }
 cmake --build "$build" -j "$(nproc)" -- --quiet || { echo "error: the build failed" >&2; exit 1; }
 echo "Built in $((SECONDS - start)) s"
 
@@ -96,6 +98,8 @@ for script in tests/cli/*.sh; do
   [ -f "$script" ] && check "$script" bash "$script" "$build/fettle"
 done
 # Sanitized builds run the tests alone; the fuzz targets have sanitizers of their own.
+[ "$preset" != release ] ||
+  check "a kernel's benchmark runs" "$build"/bench/bench_kernels --benchmark_filter='^rms_norm/|/LoRA A/' --benchmark_min_time=0.001
 [ "$preset" != release ] || check "fuzz targets, 5 s each" tools/fuzz.sh --seconds 5
 check "includes go down the floors" tools/check_floors.sh
 check "formatting" tools/check_format.sh

@@ -7,7 +7,7 @@ packages=(g++ cmake ninja-build pkg-config libdnnl-dev nlohmann-json3-dev libyam
           libpcre2-dev libutf8proc-dev libcairo2-dev fonts-dejavu-core zlib1g-dev libzstd-dev libxxhash-dev libeigen3-dev)
 case "${1:-}" in
   "") ;;
-  --test) packages+=(libgtest-dev libgmock-dev clang-format clang-14 libclang-rt-14-dev libomp-14-dev) ;;
+  --test) packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-14 libclang-rt-14-dev libomp-14-dev) ;;
   *) echo "error: unknown option $1; known: --test" >&2; exit 2 ;;
 esac
 
