@@ -1,4 +1,5 @@
-"""config.json of the model shapes that the benchmarks use: Qwen2.5-0.5B, and a Llama of 30 million parameters."""
+"""config.json of the model shapes that the benchmarks use: Qwen2.5-0.5B, a Llama of 30 million parameters, and
+DeepSeek-R1-Distill-Qwen-1.5B."""
 
 QWEN = {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864,
@@ -12,3 +13,5 @@ LLAMA = {
     "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
     "torch_dtype": "float32", "hidden_act": "silu",
 }  # fmt: skip
+QWEN_1_5B = {**QWEN, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+             "max_position_embeddings": 131072, "rope_theta": 10000.0, "tie_word_embeddings": False}  # fmt: skip
