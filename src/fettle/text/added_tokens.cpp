@@ -25,7 +25,9 @@ bool after_is(CharacterClass kind, std::string_view text, size_t at) {
 }  // namespace
 
 void AddedTokenFinder::add(const AddedToken& token) {
-  uint32_t* place = &roots_[static_cast<unsigned char>(token.content[0])];
+  const unsigned char root = static_cast<unsigned char>(token.content[0]);
+  one_root_ = tokens_.empty() || one_root_ == root ? root : -1;
+  uint32_t* place = &roots_[root];
   uint32_t node = kNone;
   for (size_t i = 0; i < token.content.size(); ++i) {
     if (i > 0) place = &nodes_[node].child;
@@ -60,7 +62,10 @@ void AddedTokenFinder::split(std::string_view input, FunctionRef<void(std::strin
                              FunctionRef<void(TokenId)> token) const {
   size_t done = 0;
   for (size_t at = 0; at < input.size();) {
-    if (roots_[static_cast<unsigned char>(input[at])] == kNone) {
+    if (one_root_ >= 0) {
+      at = input.find(static_cast<char>(one_root_), at);
+      if (at == input.npos) break;
+    } else if (roots_[static_cast<unsigned char>(input[at])] == kNone) {
       ++at;
       continue;
     }

@@ -41,6 +41,7 @@ class AddedTokenFinder {
     none.fill(kNone);
     return none;
   }();
+  int one_root_ = -1;  ///< the byte that all tokens begin with; -1 when they differ
 };
 
 }  // namespace fettle

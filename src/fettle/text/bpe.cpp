@@ -60,66 +60,34 @@ MergeTable::Merge MergeTable::find(TokenId left, TokenId right) const {
   }
 }
 
-// The two bytes before and behind a place; without `left` or `right` only the nearer one.
-uint32_t BoundaryFilter::key(std::string_view text, size_t at, bool left, bool right) {
-  uint32_t bytes = static_cast<unsigned char>(text[at - 1]) << 8 | static_cast<unsigned char>(text[at]) << 16;
-  if (left) bytes |= static_cast<unsigned char>(text[at - 2]);
-  if (right) bytes |= static_cast<uint32_t>(static_cast<unsigned char>(text[at + 1])) << 24;
-  uint64_t hash = (bytes + (uint64_t{left} << 32) + (uint64_t{right} << 33)) * 0x9E3779B97F4A7C15ull;
-  return static_cast<uint32_t>(hash >> (64 - kBits));
-}
-
-void BoundaryFilter::add(std::string_view token, bool characters) {
-  if (characters && joins_next_.empty()) {
-    joins_next_.assign(0x10000 / 64, 0);
-    joins_previous_.assign(0x10000 / 64, 0);
-  }
-  for (size_t at = 0, next; characters && at < token.size(); at = next) {
-    uint32_t code;
-    next = at + next_character(token, at, code);
-    if (code >= 0x10000) continue;
-    const uint64_t bit = uint64_t{1} << (code & 63);
-    if (next < token.size()) joins_next_[code >> 6] |= bit;
-    if (at > 0) joins_previous_[code >> 6] |= bit;
+void BoundaryFilter::add(std::string_view token) {
+  if (token.empty()) return;
+  if (!continues_character(token[0]) && is_valid_utf8(token)) {
+    uint32_t left = 0, right = 0;
+    for (size_t at = next_character(token, 0, left); at < token.size(); left = right) {
+      at += next_character(token, at, right);
+      const uint64_t bit = key(left, right);
+      pairs_[bit >> 6] |= uint64_t{1} << (bit & 63);
+    }
+    return;
   }
   for (size_t at = 1; at < token.size(); ++at) {
     if (continues_character(token[at])) continue;
-    uint32_t bit = key(token, at, at >= 2, at + 1 < token.size());
-    bits_[bit >> 6] |= uint64_t{1} << (bit & 63);
+    size_t pair = static_cast<size_t>(static_cast<unsigned char>(token[at - 1])) << 8 |
+                  static_cast<unsigned char>(token[at]);
+    split_pairs_[pair >> 6] |= uint64_t{1} << (pair & 63);
   }
-}
-
-bool BoundaryFilter::may_join(std::string_view word, size_t at) const {
-  // A token may end or begin at the nearer byte, so every combination counts; the likeliest comes first.
-  const bool has_left = at >= 2, has_right = at + 1 < word.size();
-  auto known = [&](bool left, bool right) {
-    uint32_t bit = key(word, at, left, right);
-    return (bits_[bit >> 6] >> (bit & 63) & 1) != 0;
-  };
-  return (has_left && has_right && known(true, true)) || (has_right && known(false, true)) ||
-         (has_left && known(true, false)) || known(false, false);
-}
-
-size_t BoundaryFilter::part_end_by_characters(std::string_view word, size_t begin) const {
-  uint32_t code;
-  size_t at = begin + next_character(word, begin, code);
-  auto has = [](const std::vector<uint64_t>& set, uint32_t c) {
-    return c >= 0x10000 || (set[c >> 6] >> (c & 63) & 1);
-  };
-  while (at < word.size()) {
-    const bool joins = has(joins_next_, code);
-    const size_t next = at + next_character(word, at, code);
-    if (!joins || !has(joins_previous_, code) || !may_join(word, at)) break;
-    at = next;
-  }
-  return at;
 }
 
 size_t BoundaryFilter::part_end(std::string_view word, size_t begin) const {
-  if (!joins_next_.empty()) return part_end_by_characters(word, begin);
-  size_t at = begin + 1;
-  while (at < word.size() && (continues_character(word[at]) || may_join(word, at))) ++at;
-  return at;
+  uint32_t left = 0, right = 0;
+  for (size_t at = begin + next_character(word, begin, left); at < word.size(); left = right) {
+    const size_t length = next_character(word, at, right);
+    const uint64_t bit = key(left, right);
+    if (!(pairs_[bit >> 6] >> (bit & 63) & 1) && !may_split(word, at)) return at;
+    at += length;
+  }
+  return word.size();
 }
 
 Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_level_(byte_level) {
@@ -154,20 +122,13 @@ Bpe::Bpe(const Json& model, bool byte_level, const std::string& origin) : byte_l
     }
   }
   read_merges(model, origin);
-  if (byte_level_) {
-    read_characters();
-  } else {
-    single_ids_.assign(0x10000, -1);
-    for (const auto& [token, id] : words_) {
-      uint32_t code;
-      if (!token.empty() && next_character(token, 0, code) == token.size() && code < single_ids_.size() &&
-          is_valid_utf8(token))
-        single_ids_[code] = id;
-    }
-  }
-  // Where every byte has a token nothing is ever unknown.
-  bool all_bytes = byte_fallback_ && std::count(byte_ids_.begin(), byte_ids_.end(), -1) == 0;
-  if (fuse_unk_ && unk_ >= 0 && !all_bytes) cuts_ = false;
+  read_characters();
+  // Unknown characters are fused, or vanish so that their neighbours meet; where every byte of UTF-8 has a
+  // token nothing is ever unknown.
+  bool all_bytes = !byte_ids_.empty();
+  for (size_t b = 0; b < byte_ids_.size(); ++b)
+    all_bytes = all_bytes && (byte_ids_[b] >= 0 || b == 0xC0 || b == 0xC1 || b >= 0xF5);
+  if (!all_bytes && (byte_level_ || fuse_unk_ || unk_ < 0)) cuts_ = false;
 }
 
 void Bpe::read_merges(const Json& model, const std::string& origin) {
@@ -208,9 +169,9 @@ void Bpe::read_merges(const Json& model, const std::string& origin) {
     for (std::string_view part : {left, right})
       if (byte_fallback_ && part.size() == 6 && part.starts_with("<0x")) cuts_ = false;
     if (!byte_level_)
-      boundaries_.add(joined, true);
+      boundaries_.add(joined);
     else if (byte_level_to_bytes(joined, bytes))
-      boundaries_.add(bytes, false);
+      boundaries_.add(bytes);
     cuts_spaces_ = cuts_spaces_ && next_space(joined, 0) == joined.size();
   }
 }
@@ -219,20 +180,19 @@ void Bpe::read_merges(const Json& model, const std::string& origin) {
 // for a character whose bytes, left alone, become one token through merges of lower rank than every merge
 // that uses this token, in places where no token can hold only a part of it.
 void Bpe::read_characters() {
-  split_pairs_.assign(65536 / 64, 0);
   character_ids_.assign(0x10000, -1);
   std::vector<int32_t> complete(0x10000, -1);
   std::unordered_map<TokenId, uint32_t> code_of;
   for (const auto& [token, id] : words_) {
     uint32_t code;
-    bool cut = continues_character(token[0]) || !is_valid_utf8(token);
-    for (size_t at = 1; cut && at < token.size(); ++at) {
-      if (continues_character(token[at])) continue;
-      size_t pair = static_cast<size_t>(static_cast<unsigned char>(token[at - 1])) << 8 |
-                    static_cast<unsigned char>(token[at]);
-      split_pairs_[pair >> 6] |= uint64_t{1} << (pair & 63);
+    if (token.empty() || next_character(token, 0, code) != token.size() || code > 0xFFFF ||
+        !is_valid_utf8(token))
+      continue;
+    if (!byte_level_) {
+      character_ids_[code] = id;
+      continue;
     }
-    if (cut || token.size() < 2 || next_character(token, 0, code) != token.size() || code > 0xFFFF) continue;
+    if (token.size() < 2) continue;
     std::vector<TokenId> symbols;
     for (unsigned char byte : token) symbols.push_back(byte_ids_[byte]);
     if (std::count(symbols.begin(), symbols.end(), -1)) continue;
@@ -254,7 +214,8 @@ void Bpe::initial_symbols(std::string_view word, std::vector<TokenId>& symbols) 
       uint32_t code;
       size_t end = i + next_character(word, i, code);
       if (code >= 0x80 && code < character_ids_.size() && character_ids_[code] >= 0 &&
-          (i == 0 || !may_split(word, i)) && (end == word.size() || !may_split(word, end))) {
+          (i == 0 || !boundaries_.may_split(word, i)) &&
+          (end == word.size() || !boundaries_.may_split(word, end))) {
         symbols.push_back(character_ids_[code]);
         i = end;
         continue;
@@ -270,8 +231,13 @@ void Bpe::initial_symbols(std::string_view word, std::vector<TokenId>& symbols) 
     size_t length = next_character(word, i, code);
     std::string_view character = word.substr(i, length);
     i += length;
-    if (auto found = words_.find(character); found != words_.end()) {
-      symbols.push_back(found->second);
+    TokenId id = -1;
+    if (code < character_ids_.size())
+      id = character_ids_[code];
+    else if (auto found = words_.find(character); found != words_.end())
+      id = found->second;
+    if (id >= 0) {
+      symbols.push_back(id);
       last_unk = false;
       continue;
     }
@@ -377,7 +343,7 @@ void Bpe::encode_cached(std::string_view part, WordCache& cache, std::vector<Tok
   const Kind kind = ignore_merges_ ? kPart : kWholeWord;
   WordCache::Slot& slot = cache.slot(part, kind);
   if (WordCache::holds(slot, part, kind)) {
-    out.insert(out.end(), slot.ids, slot.ids + slot.count);
+    WordCache::take(slot, out);
     return;
   }
   const size_t before = out.size();
@@ -402,9 +368,9 @@ void Bpe::encode_parts(std::string_view word, WordCache& cache, std::vector<Toke
       continue;
     }
     // A character that stands alone, as most of Chinese text where few characters are joined.
-    if (uint32_t code; part.size() <= 3 && !single_ids_.empty() &&
-                       next_character(part, 0, code) == part.size() && single_ids_[code] >= 0) {
-      out.push_back(single_ids_[code]);
+    if (uint32_t code;
+        part.size() <= 3 && next_character(part, 0, code) == part.size() && character_ids_[code] >= 0) {
+      out.push_back(character_ids_[code]);
       continue;
     }
     WordCache::Slot& slot = cache.slot(part, part_kind);
@@ -413,7 +379,7 @@ void Bpe::encode_parts(std::string_view word, WordCache& cache, std::vector<Toke
       encode_part(part, out);
       WordCache::put(slot, part, part_kind, std::span<const TokenId>(out).subspan(before));
     } else {
-      out.insert(out.end(), slot.ids, slot.ids + slot.count);
+      WordCache::take(slot, out);
     }
   }
 }

@@ -38,25 +38,31 @@ class MergeTable {
   size_t mask_ = 0;
 };
 
-/// Places where no merge can ever join two characters, so that the parts of a word on both sides can be
-/// encoded apart: no token of the vocabulary holds the bytes around the place. A Bloom filter: it may miss a
-/// place but never invents one.
+/// Places between characters that no merge can ever reach across, so that the parts of a word on both sides
+/// can be encoded apart: no token of the vocabulary holds the two characters one after the other. Pairs of
+/// characters are kept in a Bloom filter: it may miss a place but never invents one.
 class BoundaryFilter {
  public:
-  /// Notes what the token joins. `characters`: tokens and words are whole characters, of which those that no
-  /// token joins to anything are told at once.
-  void add(std::string_view token, bool characters);
+  /// Notes what the token joins.
+  void add(std::string_view token);
   /// End of the part of `word` that starts at `begin`.
   size_t part_end(std::string_view word, size_t begin) const;
+  /// Whether a token that holds a part of a character may reach across the place before word[at], which is
+  /// between characters.
+  bool may_split(std::string_view word, size_t at) const {
+    size_t pair = static_cast<size_t>(static_cast<unsigned char>(word[at - 1])) << 8 |
+                  static_cast<unsigned char>(word[at]);
+    return split_pairs_[pair >> 6] >> (pair & 63) & 1;
+  }
 
  private:
   static constexpr int kBits = 22;
-  bool may_join(std::string_view word, size_t at) const;
-  size_t part_end_by_characters(std::string_view word, size_t begin) const;
-  static uint32_t key(std::string_view text, size_t at, bool left, bool right);
-  std::vector<uint64_t> bits_ = std::vector<uint64_t>((size_t{1} << kBits) / 64);
-  /// By code point below 0x10000: characters that some token joins to the next one, and to the one before.
-  std::vector<uint64_t> joins_next_, joins_previous_;
+  static uint64_t key(uint32_t left, uint32_t right) {
+    return (static_cast<uint64_t>(left) << 32 | right) * 0x9E3779B97F4A7C15ull >> (64 - kBits);
+  }
+  std::vector<uint64_t> pairs_ = std::vector<uint64_t>((size_t{1} << kBits) / 64);
+  /// By last and first byte: places inside of tokens that begin or end within a character.
+  std::vector<uint64_t> split_pairs_ = std::vector<uint64_t>(65536 / 64);
 };
 
 class Bpe final : public TokenModel {
@@ -85,17 +91,10 @@ class Bpe final : public TokenModel {
   BoundaryFilter boundaries_;
   bool cuts_ = true;  ///< whether words may be cut at the boundaries: unknown characters may have to be fused
   std::vector<TokenId> byte_ids_;
-  std::vector<TokenId> single_ids_;  ///< not byte-level: tokens of one character, by code point below 0x10000
-  bool cuts_spaces_ = false;         ///< no token holds SentencePiece's ▁ behind another character
-  /// Byte-level only: characters of more than one byte that become one token before they meet any neighbour,
-  /// by code point, and the pairs of bytes between characters where a token may hold a part of a character.
+  /// Characters that are one token before they meet any neighbour, by code point below 0x10000. Byte-level:
+  /// only those of more than one byte, in places where no token can hold a part of them.
   std::vector<TokenId> character_ids_;
-  std::vector<uint64_t> split_pairs_;
-  bool may_split(std::string_view word, size_t at) const {
-    size_t pair = static_cast<size_t>(static_cast<unsigned char>(word[at - 1])) << 8 |
-                  static_cast<unsigned char>(word[at]);
-    return split_pairs_[pair >> 6] >> (pair & 63) & 1;
-  }
+  bool cuts_spaces_ = false;  ///< no token holds SentencePiece's ▁ behind another character
   TokenId unk_ = -1;
   bool byte_level_, byte_fallback_ = false, fuse_unk_ = false, ignore_merges_ = false;
 };

@@ -11,6 +11,14 @@ void CharacterSet::add(uint32_t first, uint32_t last) {
   for (uint32_t code = first; code <= last; ++code) bits_[code >> 6] |= uint64_t{1} << (code & 63);
 }
 
+CharacterSet CharacterSet::of_classes(uint16_t mask) {
+  CharacterSet set;
+  const CharacterTable& table = CharacterTable::get();
+  for (uint32_t code = 0; code < 0x110000; ++code)
+    if (table[code] & mask) set.add(code, code);
+  return set;
+}
+
 bool CharacterSet::add_class(std::string_view name, bool negated) {
   struct Named {
     std::string_view name;
@@ -20,9 +28,9 @@ bool CharacterSet::add_class(std::string_view name, bool negated) {
       {{"L", kLetter}, {"N", kNumber}, {"M", kMark}, {"P", kPunctuation}, {"S", kSymbol}, {"s", kSpace}}};
   for (const Named& named : kNamed) {
     if (named.name != name) continue;
-    const CharacterTable& table = CharacterTable::get();
-    for (uint32_t code = 0; code < 0x110000; ++code)
-      if (((table[code] & named.mask) != 0) != negated) add(code, code);
+    CharacterSet members = of_classes(named.mask);
+    if (negated) members.invert();
+    for (size_t i = 0; i < bits_.size(); ++i) bits_[i] |= members.bits_[i];
     return true;
   }
   return false;

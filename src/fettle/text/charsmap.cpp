@@ -48,16 +48,17 @@ Charsmap::Charsmap(std::string_view blob, const std::string& origin) {
     if (leaf >= units_.size() || value_of(units_[leaf]) >= replacements_.size())
       fail_input("{}: unit {} of the character map points outside of it", origin, at);
   }
-  kept_.assign(0x10000 / 64, 0);
+  kept_.assign(0x10000, false);
+  alone_.assign(0x10000, false);
   std::string character;
-  for (uint32_t code = 0x80; code < 0x10000; ++code) {
+  for (uint32_t code = 0x20; code < 0x10000; ++code) {
     if (code >= 0xD800 && code < 0xE000) continue;
     character.clear();
     append_utf8(character, code);
-    if (!replacement(character)) kept_[code / 64] |= uint64_t{1} << (code % 64);
+    kept_[code] = !replacement(character);
+    alone_[code] =
+        utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->boundclass == UTF8PROC_BOUNDCLASS_OTHER;
   }
-  keeps_ascii_ = true;
-  for (char c = 0x20; c < 0x7F; ++c) keeps_ascii_ = keeps_ascii_ && !replacement({&c, 1});
 }
 
 std::optional<std::string_view> Charsmap::replacement(std::string_view part) const {
@@ -79,8 +80,8 @@ std::optional<std::string_view> Charsmap::replacement(std::string_view part) con
   return std::nullopt;
 }
 
-std::string Charsmap::apply(std::string_view text) const {
-  std::string out;
+void Charsmap::apply(std::string_view text, std::string& out) const {
+  out.clear();
   out.reserve(text.size());
   auto rewrite = [&](std::string_view cluster) {
     uint32_t code;
@@ -93,72 +94,49 @@ std::string Charsmap::apply(std::string_view text) const {
     for (size_t i = 0; i < cluster.size();) {
       length = next_character(cluster, i, code);
       std::string_view character = cluster.substr(i, length);
-      if (auto known = replacement(character))
+      if (auto known = code < kept_.size() && kept_[code] ? std::nullopt : replacement(character))
         out += *known;
       else
         out += character;
       i += length;
     }
   };
-  auto is_ideograph = [](utf8proc_int32_t c) { return c >= 0x3400 && c <= 0x9FFF; };
-  // The ideograph that begins at i, three bytes; 0 when there is none.
-  auto ideograph_at = [&](size_t i) -> uint32_t {
-    if (i + 2 >= text.size()) return 0;
-    const uint32_t a = static_cast<unsigned char>(text[i]), b = static_cast<unsigned char>(text[i + 1]),
-                   c = static_cast<unsigned char>(text[i + 2]);
-    if (a < 0xE3 || a > 0xE9) return 0;
-    const uint32_t code = (a & 0xF) << 12 | (b & 0x3F) << 6 | (c & 0x3F);
-    return is_ideograph(static_cast<utf8proc_int32_t>(code)) ? code : 0;
-  };
-  auto kept = [&](uint32_t code) { return (kept_[code / 64] >> (code % 64) & 1) != 0; };
-  utf8proc_int32_t previous = -1, state = 0;
-  size_t begin = 0;
-  auto plain = [&](size_t i) { return i < text.size() && text[i] >= 0x20 && text[i] < 0x7F; };
+  auto alone = [&](uint32_t code) { return code < alone_.size() && alone_[code]; };
+  uint32_t previous = 0;  // the character before i; nothing that stands alone at the start
+  utf8proc_int32_t state = 0;
+  size_t begin = 0;  // of the cluster that i may continue
   for (size_t i = 0; i < text.size();) {
-    // Between plain ASCII characters every cluster is one character.
-    if (keeps_ascii_ && plain(i) && plain(i + 1)) {
-      if (begin < i) rewrite(text.substr(begin, i - begin));
-      begin = i;
-      while (plain(i + 1)) ++i;
-      out += text.substr(begin, i - begin);
-      begin = i;
-      previous = text[i++];
-      state = 0;
+    uint32_t code = 0xFFFD, next = 0;
+    size_t length = next_character(text, i, code);
+    if (!alone(previous) || !alone(code)) {
+      if (i > 0 && utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(previous),
+                                                    static_cast<utf8proc_int32_t>(code), &state)) {
+        rewrite(text.substr(begin, i - begin));
+        begin = i;
+      }
+      previous = code;
+      i += length;
       continue;
     }
-    // So it is between ideographs; the last of a run may have a mark behind it.
-    if (is_ideograph(previous)) {
-      size_t end = i;
-      for (uint32_t here = ideograph_at(end), next; here != 0 && kept(here); here = next) {
-        next = ideograph_at(end + 3);
-        if (next == 0) break;
-        end += 3;
-      }
-      if (end > i) {
-        rewrite(text.substr(begin, i - begin));
-        out += text.substr(i, end - i);
-        begin = end;
-        i = end + 3;
-        state = 0;
-        continue;
-      }
+    // Most of a text: characters between others of their kind are clusters of their own, all but the last of
+    // a run, which may have a mark behind it.
+    if (begin < i) rewrite(text.substr(begin, i - begin));
+    size_t copied = i;
+    for (size_t more; i + length < text.size(); i += length, length = more, code = next) {
+      more = next_character(text, i + length, next);
+      if (!alone(next)) break;
+      if (kept_[code]) continue;
+      out += text.substr(copied, i - copied);
+      rewrite(text.substr(i, length));
+      copied = i + length;
     }
-    uint32_t code = 0xFFFD;
-    size_t length = next_character(text, i, code);
-    utf8proc_int32_t current = static_cast<utf8proc_int32_t>(code);
-    if (is_ideograph(previous) && is_ideograph(current)) {
-      state = 0;
-      rewrite(text.substr(begin, i - begin));
-      begin = i;
-    } else if (previous >= 0 && utf8proc_grapheme_break_stateful(previous, current, &state)) {
-      rewrite(text.substr(begin, i - begin));
-      begin = i;
-    }
-    previous = current;
+    out += text.substr(copied, i - copied);
+    begin = i;
+    previous = code;
     i += length;
+    state = 0;
   }
   if (begin < text.size()) rewrite(text.substr(begin));
-  return out;
 }
 
 std::optional<std::string> decode_base64(std::string_view text) {

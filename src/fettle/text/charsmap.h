@@ -14,15 +14,17 @@ class Charsmap {
   /// `blob`: little-endian trie size, trie, replacements ended by NUL. Error(kBadInput) starting with
   /// `origin` when sizes or offsets do not fit.
   Charsmap(std::string_view blob, const std::string& origin);
-  /// Rewrites every grapheme cluster, or every character of it, that the map knows.
-  std::string apply(std::string_view text) const;
+  /// Writes to `out` the text with every grapheme cluster, or every character of it, that the map knows
+  /// replaced. `out` does not hold the text.
+  void apply(std::string_view text, std::string& out) const;
 
  private:
   std::optional<std::string_view> replacement(std::string_view part) const;
   std::vector<uint32_t> units_;
   std::string replacements_;
-  std::vector<uint64_t> kept_;  ///< bits by code point below 0x10000: characters without a rule of their own
-  bool keeps_ascii_ = false;    ///< no rule for a single printable ASCII character
+  /// By code point below 0x10000: characters that make no cluster with one of their kind before or behind
+  /// them, and those without a rule of their own.
+  std::vector<bool> alone_, kept_;
 };
 
 /// Bytes of standard base64; nothing when it is malformed.

@@ -37,7 +37,11 @@ class LiteralMatcher final : public Matcher {
 
 class ClassMatcher final : public Matcher {
  public:
-  ClassMatcher(uint16_t mask, bool run) : mask_(mask), run_(run) {}
+  ClassMatcher(uint16_t mask, bool run)
+      : mask_(mask),
+        run_(run),
+        pattern_{std::nullopt, CharacterSet::of_classes(mask), run ? ~size_t{0} : 1, false} {}
+  const ClassPattern* class_pattern() const override { return &pattern_; }
   bool next(std::string_view text, size_t from, size_t& begin, size_t& end) const override {
     size_t length;
     for (begin = from; begin < text.size() && !fits(text, begin, length);) begin += length;
@@ -51,10 +55,12 @@ class ClassMatcher final : public Matcher {
   bool fits(std::string_view text, size_t at, size_t& length) const {
     uint32_t code = 0;
     length = next_character(text, at, code);
-    return CharacterTable::get()[code] & mask_;
+    return table_[code] & mask_;
   }
+  const CharacterTable& table_ = CharacterTable::get();
   uint16_t mask_;
   bool run_;
+  ClassPattern pattern_;
 };
 
 }  // namespace

@@ -2,18 +2,30 @@
 // PCRE2 where it is not.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "fettle/base/json.h"
+#include "fettle/text/character_set.h"
 
 namespace fettle {
+
+/// One character of a set, or as many as there are up to `most`, with an optional one of `lead` before them.
+struct ClassPattern {
+  std::optional<CharacterSet> lead;
+  CharacterSet set;
+  size_t most = 1;
+  bool at_line_end = false;  ///< `$` behind it; only with `most` 1 or without limit, and without lead
+};
 
 class Matcher {
  public:
   virtual ~Matcher() = default;
   /// First non-empty match [begin, end) at or behind `from`; false when there is none. `text` is UTF-8.
   virtual bool next(std::string_view text, size_t from, size_t& begin, size_t& end) const = 0;
+  /// What it looks for, when it is as simple as that.
+  virtual const ClassPattern* class_pattern() const { return nullptr; }
 };
 
 /// From a component's "pattern": {"Regex": …} or {"String": …}. Error(kBadInput) for a regex that neither

@@ -1,5 +1,6 @@
 #include "fettle/text/normalizer.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
@@ -12,13 +13,14 @@
 namespace fettle {
 namespace {
 
-using Rewrite = std::function<void(std::string&)>;
+/// Writes what becomes of a text into a string that does not hold the text.
+using Rewrite = std::function<void(std::string_view, std::string&)>;
 
 /// A rewrite that looks at one character after the other.
 template <typename Each>
 Rewrite by_character(Each each) {
-  return [each, &table = CharacterTable::get()](std::string& text) {
-    std::string out;
+  return [each, &table = CharacterTable::get()](std::string_view text, std::string& out) {
+    out.clear();
     out.reserve(text.size());
     for (size_t i = 0; i < text.size();) {
       uint32_t code = 0xFFFD;
@@ -26,12 +28,29 @@ Rewrite by_character(Each each) {
       each(table, out, code);
       i += length;
     }
-    text = std::move(out);
+  };
+}
+
+Rewrite in_sequence(std::vector<Rewrite> parts) {
+  return [parts = std::move(parts)](std::string_view text, std::string& out) {
+    if (parts.empty()) out = text;
+    std::string before;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (i > 0) before.swap(out);
+      parts[i](i > 0 ? std::string_view(before) : text, out);
+    }
+  };
+}
+
+Rewrite unicode_form(UnicodeForm form) {
+  return [form](std::string_view text, std::string& out) {
+    out = text;
+    normalise(out, form);
   };
 }
 
 Rewrite strip(bool left, bool right) {
-  return [left, right](std::string& text) {
+  return [left, right](std::string_view text, std::string& out) {
     const CharacterTable& table = CharacterTable::get();
     size_t begin = 0, end = text.size();
     uint32_t code;
@@ -46,7 +65,7 @@ Rewrite strip(bool left, bool right) {
       if (!utf8_length(text, start, code) || !(table[code] & kSpace)) break;
       end = start;
     }
-    text = text.substr(begin, end - begin);
+    out = text.substr(begin, end - begin);
   };
 }
 
@@ -75,14 +94,14 @@ Rewrite bert(const Json& json, const std::string& origin) {
   });
   Rewrite lowered = by_character(
       [](const CharacterTable& table, std::string& out, uint32_t code) { append_lower_case(out, code); });
-  return [=](std::string& text) {
-    if (clean || chinese) spaced(text);
-    if (strip_accents) {
-      normalise(text, UnicodeForm::kNfd);
-      without_accents(text);
-    }
-    if (lower) lowered(text);
-  };
+  std::vector<Rewrite> parts;
+  if (clean || chinese) parts.push_back(spaced);
+  if (strip_accents) {
+    parts.push_back(unicode_form(UnicodeForm::kNfd));
+    parts.push_back(without_accents);
+  }
+  if (lower) parts.push_back(lowered);
+  return in_sequence(std::move(parts));
 }
 
 // Nmt (tokenizers/normalizers/unicode.rs): control characters go, white space becomes a space.
@@ -97,22 +116,42 @@ Rewrite nmt() {
   });
 }
 
+void check_growth(std::string_view text, size_t grown, const std::string& origin) {
+  if (grown > text.size() * 16 + (size_t{64} << 20))
+    fail_input("{}: Replace makes a text of {} bytes longer than sixteen times that", origin, text.size());
+}
+
+// Replace of a single byte, as SentencePiece's of spaces, which are many.
+Rewrite replace_byte(char byte, const std::string& content, const std::string& origin) {
+  return [byte, content, origin](std::string_view text, std::string& out) {
+    const size_t count = static_cast<size_t>(std::count(text.begin(), text.end(), byte));
+    check_growth(text, text.size() - count + count * content.size(), origin);
+    out.resize(text.size() - count + count * content.size());
+    char* to = out.data();
+    for (char c : text)
+      if (c == byte)
+        to = std::copy(content.begin(), content.end(), to);
+      else
+        *to++ = c;
+  };
+}
+
 Rewrite replace(const Json& json, const std::string& origin) {
   std::shared_ptr<const Matcher> matcher = make_matcher(json, origin);
   std::string content = text_field(json, "content", origin);
-  return [matcher, content, origin](std::string& text) {
-    std::string out;
+  const Json& pattern = json["pattern"];
+  if (pattern.contains("String") && pattern["String"].get_ref<const std::string&>().size() == 1)
+    return replace_byte(pattern["String"].get_ref<const std::string&>()[0], content, origin);
+  return [matcher, content, origin](std::string_view text, std::string& out) {
+    out.clear();
     size_t at = 0, begin, end;
     while (at < text.size() && matcher->next(text, at, begin, end)) {
-      out.append(text, at, begin - at);
+      out += text.substr(at, begin - at);
       out += content;
       at = end;
-      if (out.size() > text.size() * 16 + (size_t{64} << 20))
-        fail_input("{}: Replace makes a text of {} bytes longer than sixteen times that", origin,
-                   text.size());
+      check_growth(text, out.size(), origin);
     }
-    out.append(text, at);
-    text = std::move(out);
+    out += text.substr(at);
   };
 }
 
@@ -123,14 +162,12 @@ Rewrite make_rewrite(const Json& json, const std::string& origin, int depth) {
     std::vector<Rewrite> parts;
     for (const Json& part : list_field(json, "normalizers", origin))
       parts.push_back(make_rewrite(part, origin, depth + 1));
-    return [parts](std::string& text) {
-      for (const Rewrite& part : parts) part(text);
-    };
+    return in_sequence(std::move(parts));
   }
-  if (type == "NFC") return [](std::string& text) { normalise(text, UnicodeForm::kNfc); };
-  if (type == "NFD") return [](std::string& text) { normalise(text, UnicodeForm::kNfd); };
-  if (type == "NFKC") return [](std::string& text) { normalise(text, UnicodeForm::kNfkc); };
-  if (type == "NFKD") return [](std::string& text) { normalise(text, UnicodeForm::kNfkd); };
+  if (type == "NFC") return unicode_form(UnicodeForm::kNfc);
+  if (type == "NFD") return unicode_form(UnicodeForm::kNfd);
+  if (type == "NFKC") return unicode_form(UnicodeForm::kNfkc);
+  if (type == "NFKD") return unicode_form(UnicodeForm::kNfkd);
   if (type == "Lowercase")
     return by_character(
         [](const CharacterTable& table, std::string& out, uint32_t code) { append_lower_case(out, code); });
@@ -142,24 +179,27 @@ Rewrite make_rewrite(const Json& json, const std::string& origin, int depth) {
     return strip(flag_field(json, "strip_left", true, origin), flag_field(json, "strip_right", true, origin));
   if (type == "Prepend") {
     std::string prefix = text_field(json, "prepend", origin);
-    return [prefix](std::string& text) {
-      if (!text.empty()) text.insert(0, prefix);
+    return [prefix](std::string_view text, std::string& out) {
+      out.clear();
+      if (text.empty()) return;
+      out.reserve(prefix.size() + text.size());
+      out += prefix;
+      out += text;
     };
   }
   if (type == "Replace") return replace(json, origin);
   if (type == "BertNormalizer") return bert(json, origin);
   if (type == "Nmt") return nmt();
   if (type == "ByteLevel")
-    return [](std::string& text) {
-      std::string out;
+    return [](std::string_view text, std::string& out) {
+      out.clear();
       for (unsigned char byte : text) out += byte_level_alphabet()[byte];
-      text = std::move(out);
     };
   if (type == "Precompiled") {
     std::optional<std::string> blob = decode_base64(text_field(json, "precompiled_charsmap", origin));
     if (!blob) fail_input("{}: precompiled_charsmap is not base64", origin);
     auto map = std::make_shared<const Charsmap>(*blob, origin);
-    return [map](std::string& text) { text = map->apply(text); };
+    return [map](std::string_view text, std::string& out) { map->apply(text, out); };
   }
   fail_input("{}: normalizer {} is not supported", origin, printable(type));
 }
@@ -178,8 +218,7 @@ Normalizer Normalizer::make(const Json& json, const std::string& origin) {
 
 std::string_view Normalizer::apply(std::string_view text, std::string& buffer) const {
   if (!rewrite_ || (leaves_ && leaves_(text))) return text;
-  buffer = text;
-  rewrite_(buffer);
+  rewrite_(text, buffer);
   return buffer;
 }
 

@@ -21,7 +21,7 @@ class Normalizer {
 
  private:
   std::function<bool(std::string_view)> leaves_;  ///< cheap test that nothing changes; may be empty
-  std::function<void(std::string&)> rewrite_;     ///< empty: the identity
+  std::function<void(std::string_view, std::string&)> rewrite_;  ///< empty: the identity
 };
 
 }  // namespace fettle

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
+#include "fettle/text/class_cuts.h"
 #include "fettle/text/component.h"
 #include "fettle/text/matcher.h"
 #include "fettle/text/unicode.h"
@@ -32,6 +33,11 @@ class Split final : public Stage {
  public:
   Split(std::shared_ptr<const Matcher> matcher, Behaviour behaviour, bool invert)
       : matcher_(std::move(matcher)), behaviour_(behaviour), invert_(invert) {}
+
+  /// What it cuts out of a text and changes nothing else, when that is a simple pattern; else null.
+  const ClassPattern* class_pattern() const {
+    return behaviour_ == Behaviour::kIsolated && !invert_ ? matcher_->class_pattern() : nullptr;
+  }
 
   void cut(std::string_view text, bool first, Sink sink) const override {
     bool isolated = behaviour_ == Behaviour::kIsolated;
@@ -111,8 +117,7 @@ class Metaspace final : public Stage {
  public:
   Metaspace(const Json& json, const std::string& origin)
       : replacement_(json.contains("replacement") ? text_field(json, "replacement", origin) : "▁"),
-        scheme_(prepend_scheme(json, origin)),
-        split_(literal_matcher(replacement_), Behaviour::kMergedWithNext, false),
+        scheme_(scheme_of(prepend_scheme(json, origin))),
         splits_(flag_field(json, "split", true, origin)) {
     if (replacement_.empty() || replacement_.size() > 4)
       fail_input("{}: Metaspace's replacement must be one character", origin);
@@ -121,22 +126,28 @@ class Metaspace final : public Stage {
   void cut(std::string_view text, bool first, Sink sink) const override {
     std::string marked;
     marked.reserve(text.size() + text.size() / 2 + replacement_.size());
-    for (char c : text)
-      if (c == ' ')
-        marked += replacement_;
-      else
-        marked += c;
-    if ((scheme_ == "always" || (scheme_ == "first" && first)) && !marked.starts_with(replacement_))
-      marked.insert(0, replacement_);
-    if (splits_)
-      split_.cut(marked, first, sink);
-    else
-      sink(marked, first);
+    if (scheme_ == Scheme::kAlways || (scheme_ == Scheme::kFirst && first))
+      if (!text.starts_with(' ') && !text.starts_with(replacement_)) marked = replacement_;
+    for (size_t at = 0, space; at < text.size(); at = space + 1) {
+      space = std::min(text.find(' ', at), text.size());
+      marked += text.substr(at, space - at);
+      if (space < text.size()) marked += replacement_;
+    }
+    if (!splits_) return sink(marked, first);
+    // Every replacement begins a word, as Split's MergedWithNext.
+    for (size_t begin = 0, end; begin < marked.size(); begin = end) {
+      end = std::min(marked.find(replacement_, begin + 1), marked.size());
+      sink(std::string_view(marked).substr(begin, end - begin), first && begin == 0);
+    }
   }
 
  private:
-  std::string replacement_, scheme_;
-  Split split_;
+  enum class Scheme { kAlways, kFirst, kNever };
+  static Scheme scheme_of(const std::string& name) {
+    return name == "always" ? Scheme::kAlways : name == "first" ? Scheme::kFirst : Scheme::kNever;
+  }
+  std::string replacement_;
+  Scheme scheme_;
   bool splits_;
 };
 
@@ -184,11 +195,33 @@ void add_stages(const Json& json, const std::string& origin, int depth, Stages& 
   }
 }
 
+// Puts neighbouring Splits by character classes together.
+Stages joined(const Stages& stages) {
+  Stages result;
+  for (size_t i = 0; i < stages.size();) {
+    std::vector<const ClassPattern*> patterns;
+    for (size_t k = i; k < stages.size() && patterns.size() < ClassCuts::kMostPatterns; ++k) {
+      const auto* split = dynamic_cast<const Split*>(stages[k].get());
+      if (!split || !split->class_pattern()) break;
+      patterns.push_back(split->class_pattern());
+    }
+    if (patterns.size() > 1)
+      result.push_back(std::make_shared<ClassCuts>(patterns));
+    else
+      result.push_back(stages[i]);
+    i += std::max<size_t>(patterns.size(), 1);
+  }
+  return result;
+}
+
 }  // namespace
 
 PreTokenizer PreTokenizer::make(const Json& json, const std::string& origin) {
   PreTokenizer cutter;
-  if (!json.is_null()) add_stages(json, origin, 0, cutter.stages_);
+  if (json.is_null()) return cutter;
+  Stages stages;
+  add_stages(json, origin, 0, stages);
+  cutter.stages_ = joined(stages);
   return cutter;
 }
 

@@ -227,35 +227,33 @@ class ClassScanner final : public Matcher {
     // A run that need not reach as far as it can, or a lead before it, is left to the regex engine.
     if (at_line_end && (most == 3 || lead)) return nullptr;
     if (!pattern.empty() && !at_line_end) return nullptr;
-    return std::shared_ptr<const Matcher>(
-        new ClassScanner(std::move(lead), std::move(*set), most, at_line_end));
+    return std::make_shared<ClassScanner>(ClassPattern{std::move(lead), std::move(*set), most, at_line_end});
   }
+  explicit ClassScanner(ClassPattern pattern) : pattern_(std::move(pattern)) {}
+  const ClassPattern* class_pattern() const override { return &pattern_; }
 
   bool next(std::string_view text, size_t from, size_t& begin, size_t& end) const override {
     for (begin = from; begin < text.size();) {
       uint32_t code = 0;
       size_t length = next_character(text, begin, code);
       size_t run = 0;
-      if (lead_ && lead_->contains(code)) run = measure(text, begin + length, end);
+      if (pattern_.lead && pattern_.lead->contains(code)) run = measure(text, begin + length, end);
       if (run == 0) run = measure(text, begin, end);
-      if (run > 0 && !at_line_end_) return true;
+      if (run > 0 && !pattern_.at_line_end) return true;
       if (run > 0 && to_line_end(text, begin, end)) return true;
       // Without a line end behind it no later start of the same run can match either.
-      begin = run > 0 && most_ > 1 ? end : begin + length;
+      begin = run > 0 && pattern_.most > 1 ? end : begin + length;
     }
     return false;
   }
 
  private:
-  ClassScanner(std::optional<CharacterSet> lead, CharacterSet set, size_t most, bool at_line_end)
-      : lead_(std::move(lead)), set_(std::move(set)), most_(most), at_line_end_(at_line_end) {}
-
   size_t measure(std::string_view text, size_t at, size_t& end) const {
     size_t count = 0;
-    for (end = at; count < most_ && end < text.size(); ++count) {
+    for (end = at; count < pattern_.most && end < text.size(); ++count) {
       uint32_t code = 0;
       size_t length = next_character(text, end, code);
-      if (!set_.contains(code)) break;
+      if (!pattern_.set.contains(code)) break;
       end += length;
     }
     return count;
@@ -270,10 +268,7 @@ class ClassScanner final : public Matcher {
     return false;
   }
 
-  std::optional<CharacterSet> lead_;
-  CharacterSet set_;
-  size_t most_;
-  bool at_line_end_;
+  ClassPattern pattern_;
 };
 
 }  // namespace

@@ -29,7 +29,7 @@ class TokenModel {
     if (word.size() > WordCache::kLongestWord) return encode_new(word, cache, out);
     WordCache::Slot& slot = cache.slot(word, kWholeWord);
     if (WordCache::holds(slot, word, kWholeWord)) {
-      out.insert(out.end(), slot.ids, slot.ids + slot.count);
+      WordCache::take(slot, out);
       return;
     }
     size_t before = out.size();

@@ -92,6 +92,9 @@ Unigram::Unigram(const Json& model, const std::string& origin) : origin_(origin)
   }
 }
 
+// Viterbi from left to right. Where no token reaches across a place the best way up to it is decided: it is
+// written out, and the lattice begins anew there with the score so far, so that sums are those of the whole
+// word.
 void Unigram::encode_new(std::string_view word, WordCache&, std::vector<TokenId>& out) const {
   struct Best {
     double score = 0;
@@ -100,57 +103,75 @@ void Unigram::encode_new(std::string_view word, WordCache&, std::vector<TokenId>
   };
   if (word.size() > std::numeric_limits<uint32_t>::max())
     fail_input("{}: a word of {} bytes is too long", origin_, word.size());
-  thread_local std::vector<Best> best;
-  best.assign(word.size() + 1, Best());
+  thread_local std::vector<Best> best;      // by distance from `start`; ids are -1 from `reached` on
+  thread_local std::vector<uint32_t> ways;  // ends of the pieces of the best way, from the last to the first
+  size_t start = 0, reached = 0;            // the lattice spans [start, reached]
+  constexpr size_t kNone = ~size_t{0};
+  size_t unknown = kNone;  // where neighbouring unknown characters before `start` begin, which are one piece
+  double score = 0;        // of the best way up to `start`
+  auto end_unknown = [&](size_t end) {
+    if (unknown != kNone) emit_unknown(word.substr(unknown, end - unknown), out);
+    unknown = kNone;
+  };
+  auto finish = [&] {
+    ways.clear();
+    for (size_t end = reached; end > start; end = best[end - start].begin)
+      ways.push_back(static_cast<uint32_t>(end));
+    for (size_t i = ways.size(); i-- > 0;) {
+      const Best& piece = best[ways[i] - start];
+      // What the search calls unknown is no token, however many characters: a token would have scored higher.
+      if (piece.id == unk_) {
+        if (unknown == kNone) unknown = piece.begin;
+        continue;
+      }
+      end_unknown(piece.begin);
+      out.push_back(piece.id);
+    }
+    score = best[reached - start].score;
+    std::fill(best.begin(), best.begin() + static_cast<ptrdiff_t>(reached - start + 1), Best());
+    start = reached;
+  };
+  if (best.empty()) best.resize(64);
   for (size_t begin = 0; begin < word.size();) {
+    if (begin == reached && reached > start) finish();
     uint32_t code;
-    size_t length = next_character(word, begin, code);
-    double here = best[begin].score;
-    bool single = false;
-    auto offer = [&](size_t end, double score, TokenId id) {
-      if (best[end].id < 0 || score > best[end].score) best[end] = {score, static_cast<uint32_t>(begin), id};
+    const size_t length = next_character(word, begin, code);
+    uint32_t node = first_[static_cast<uint8_t>(word[begin])];
+    if (node == 0 && begin == start && unk_ >= 0) {
+      // A character that begins no token, with nothing else open.
+      if (unknown == kNone) unknown = begin;
+      score += unk_score_;
+      begin += length;
+      start = reached = begin;
+      continue;
+    }
+    const double here = begin == start ? score : best[begin - start].score;
+    auto offer = [&](size_t end, double sum, TokenId id) {
+      if (end - start >= best.size()) best.resize(best.size() * 2 + (end - start));
+      Best& known = best[end - start];
+      if (known.id < 0 || sum > known.score) known = {sum, static_cast<uint32_t>(begin), id};
+      reached = std::max(reached, end);
     };
-    uint32_t node = 0;
-    for (size_t end = begin; end < word.size();) {
-      const uint8_t byte = static_cast<uint8_t>(word[end++]);
-      node = node == 0 ? first_[byte] : child(node, byte);
-      if (node == 0) break;
-      TokenId id = ends_[node];
-      if (id < 0) continue;
-      offer(end, here + scores_[static_cast<size_t>(id)], id);
-      single = single || end - begin == length;
+    bool single = false;
+    for (size_t end = begin + 1; node != 0; node = child(node, static_cast<uint8_t>(word[end++]))) {
+      if (const TokenId id = ends_[node]; id >= 0) {
+        offer(end, here + scores_[static_cast<size_t>(id)], id);
+        single = single || end - begin == length;
+      }
+      if (end == word.size()) break;
     }
     if (!single) {
-      if (unk_ < 0)
+      if (unk_ < 0) {
+        best.clear();
         fail_input("{}: a text holds characters outside of the vocabulary, and model.unk_id is missing",
                    origin_);
+      }
       offer(begin + length, here + unk_score_, unk_);
     }
     begin += length;
   }
-  // From the end to the front; neighbouring unknown characters are one piece.
-  struct Piece {
-    size_t begin, end;
-    TokenId id;
-  };
-  thread_local std::vector<Piece> pieces;
-  pieces.clear();
-  bool joining = false;
-  for (size_t end = word.size(); end > 0; end = best[end].begin) {
-    bool unknown = best[end].id == unk_;
-    if (unknown && joining)
-      pieces.back().begin = best[end].begin;
-    else
-      pieces.push_back({best[end].begin, end, best[end].id});
-    joining = unknown;
-  }
-  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
-    // What the search calls unknown is no token, however many characters: a token would have scored higher.
-    if (piece->id != unk_)
-      out.push_back(piece->id);
-    else
-      emit_unknown(word.substr(piece->begin, piece->end - piece->begin), out);
-  }
+  if (reached > start) finish();
+  end_unknown(word.size());
 }
 
 void Unigram::emit_unknown(std::string_view piece, std::vector<TokenId>& out) const {

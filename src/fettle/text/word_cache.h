@@ -11,12 +11,11 @@ namespace fettle {
 
 class WordCache {
  public:
-  static constexpr size_t kLongestWord = 61, kMostIds = 16;
-  /// Two cache lines; a short word touches one.
+  static constexpr size_t kLongestWord = 57;
+  /// One cache line: the ids stand at the front of `content`, the word at its end.
   struct alignas(64) Slot {
     uint8_t length = 0, count = 0, kind = 0;
-    char word[kLongestWord];
-    TokenId ids[kMostIds];
+    alignas(4) char content[60];
   };
 
   /// The table of the calling thread for the model with this serial number; a thread keeps the last four.
@@ -54,21 +53,44 @@ class WordCache {
     return slots_[hash * 0xD6E8FEB86659FD93ull >> (64 - kBits)];
   }
   static bool holds(const Slot& slot, std::string_view word, uint8_t kind) {
-    return slot.length == word.size() && slot.kind == kind &&
-           std::memcmp(slot.word, word.data(), word.size()) == 0;
+    if (slot.length != word.size() || slot.kind != kind) return false;
+    const char *a = slot.content + sizeof(slot.content) - word.size(), *b = word.data();
+    const size_t n = word.size();
+    auto equal = [&]<typename Word>(Word, size_t at) {
+      Word x, y;
+      std::memcpy(&x, a + at, sizeof x);
+      std::memcpy(&y, b + at, sizeof y);
+      return x == y;
+    };
+    if (n >= 8) {
+      for (size_t at = 0; at + 8 < n; at += 8)
+        if (!equal(uint64_t{}, at)) return false;
+      return equal(uint64_t{}, n - 8);
+    }
+    if (n >= 4) return equal(uint32_t{}, 0) && equal(uint32_t{}, n - 4);
+    return a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1];
   }
-  /// More than kMostIds are not kept.
+  /// Appends what the slot holds.
+  static void take(const Slot& slot, std::vector<TokenId>& out) {
+    TokenId ids[sizeof(slot.content) / sizeof(TokenId)];
+    std::memcpy(ids, slot.content, sizeof ids);
+    if (slot.count == 1)
+      out.push_back(ids[0]);
+    else
+      out.insert(out.end(), ids, ids + slot.count);
+  }
+  /// What does not fit is not kept.
   static void put(Slot& slot, std::string_view word, uint8_t kind, std::span<const TokenId> ids) {
-    if (ids.size() > kMostIds) return;
-    std::memcpy(slot.word, word.data(), word.size());
-    std::memcpy(slot.ids, ids.data(), ids.size_bytes());
+    if (word.size() + ids.size_bytes() > sizeof slot.content) return;
+    std::memcpy(slot.content, ids.data(), ids.size_bytes());
+    std::memcpy(slot.content + sizeof(slot.content) - word.size(), word.data(), word.size());
     slot.length = static_cast<uint8_t>(word.size());
     slot.count = static_cast<uint8_t>(ids.size());
     slot.kind = kind;
   }
 
  private:
-  static constexpr int kBits = 15;
+  static constexpr int kBits = 16;
   std::vector<Slot> slots_ = std::vector<Slot>(size_t{1} << kBits);
 };
 
