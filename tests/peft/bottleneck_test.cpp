@@ -1,4 +1,4 @@
-// Bottleneck adapters against AdapterHub's library: forward, gradients, files. Fixtures:
+// Bottleneck adapters against AdapterHub's library: forward, gradients, training steps, files. Fixtures:
 // tools/golden/make_bottlenecks.py.
 #include <gtest/gtest.h>
 
@@ -36,8 +36,10 @@ class GoldenBottleneck : public ::testing::TestWithParam<std::string> {
     fs::path base = test::golden_dir() / "models" / name.substr(0, name.find('-'));
     std::vector<std::string> notes;
     model_ = load_model(base, {.compute = DType::kF32, .progress = {}}, notes);
-    const Json golden = read_json(base / "golden.json");
-    for (const Json& row : golden["rows"]) {
+    golden_ = read_json(folder_ / "golden.json");
+    reference_ = std::make_unique<SafetensorsFile>(folder_ / "golden.safetensors");
+    const Json of_base = read_json(base / "golden.json");
+    for (const Json& row : of_base["rows"]) {
       rows_.push_back(row["input_ids"]);
       std::vector<int32_t> own = row["labels"];
       for (size_t t = 0; t < own.size(); ++t) {
@@ -46,7 +48,36 @@ class GoldenBottleneck : public ::testing::TestWithParam<std::string> {
       }
     }
   }
+
+  double forward_backward(Adapter& adapter, bool checkpointing) {
+    for (Parameter* parameter : adapter.parameters()) parameter->gradient = Tensor();
+    Tape tape;
+    Context context{.backend = &cpu_backend(), .tape = &tape, .compute = DType::kF32, .training = true};
+    ModelInput input = make_input(rows_);
+    input.gradient_checkpointing = checkpointing;
+    Var hidden = model_->hidden_states(context, input);
+    auto head = [&](Context& c, const Var& h) { return model_->logits(c, h); };
+    double loss = linear_cross_entropy(context, hidden, head, model_->config().vocab_size, labels_,
+                                       1.0f / static_cast<float>(count_), false);
+    tape.backward();
+    return loss / static_cast<double>(count_);
+  }
+
+  // The bias of a fusion's keys adds the same to every score, so its gradient is zero but for rounding.
+  static bool seen_by_softmax(const Parameter& parameter) { return !parameter.name.ends_with("key.bias"); }
+
+  Tensor wanted(const std::string& kind, const Parameter& parameter) {
+    std::string key = parameter.name;
+    if (constexpr std::string_view kFusion = "fusion_layer."; key.find(kFusion) != key.npos)
+      key.insert(key.find(kFusion) + kFusion.size(), "field,law.");
+    else
+      key.insert(key.find("_adapters.") + 10, "adapters.field.");
+    return reference_->tensor(kind + key);
+  }
+
   fs::path folder_;
+  Json golden_ = Json();
+  std::unique_ptr<SafetensorsFile> reference_;
   std::unique_ptr<CausalLM> model_;
   std::vector<std::vector<int32_t>> rows_;
   std::vector<int32_t> labels_;
@@ -54,42 +85,34 @@ class GoldenBottleneck : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(GoldenBottleneck, ForwardLossAndGradientsAreAdapterHubs) {
-  SafetensorsFile reference(folder_ / "golden.safetensors");
-  Json golden = read_json(folder_ / "golden.json");
   Tensor plain = logits(*model_, rows_[0]);
   {
     auto adapter = Adapter::load(*model_, folder_);
-    EXPECT_EQ(adapter->parameter_count(), golden["parameters"].get<int64_t>());
-    expect_near(logits(*model_, rows_[0]), reference.tensor("logits.0"), 1e-4, "logits");
+    EXPECT_EQ(adapter->parameter_count(), golden_["parameters"].get<int64_t>());
+    expect_near(logits(*model_, rows_[0]), reference_->tensor("logits.0"), 1e-4, "logits");
     adapter->set_trainable(true);
     for (bool checkpointing : {false, true}) {
-      for (Parameter* parameter : adapter->parameters()) parameter->gradient = Tensor();
-      Tape tape;
-      Context context{.backend = &cpu_backend(), .tape = &tape, .compute = DType::kF32, .training = true};
-      ModelInput input = make_input(rows_);
-      input.gradient_checkpointing = checkpointing;
-      Var hidden = model_->hidden_states(context, input);
-      auto head = [&](Context& c, const Var& h) { return model_->logits(c, h); };
-      double loss = linear_cross_entropy(context, hidden, head, model_->config().vocab_size, labels_,
-                                         1.0f / static_cast<float>(count_), false) /
-                    static_cast<double>(count_);
-      EXPECT_NEAR(loss, golden["loss"].get<double>(), 2e-5);
-      tape.backward();
-      for (Parameter* parameter : adapter->parameters()) {
-        std::string key = parameter->name;
-        if (constexpr std::string_view kFusion = "fusion_layer."; key.find(kFusion) != key.npos)
-          key.insert(key.find(kFusion) + kFusion.size(), "field,law.");
-        else
-          key.insert(key.find("_adapters.") + 10, "adapters.field.");
-        if (key.ends_with("key.bias")) continue;  // zero in exact arithmetic: a softmax does not see it
-        expect_near(parameter->gradient_buffer(), reference.tensor("grad." + key), 5e-4, key);
-      }
+      EXPECT_NEAR(forward_backward(*adapter, checkpointing), golden_["loss"].get<double>(), 2e-5);
+      for (Parameter* parameter : adapter->parameters())
+        if (seen_by_softmax(*parameter))
+          expect_near(parameter->gradient_buffer(), wanted("grad.", *parameter), 5e-4, parameter->name);
     }
-    EXPECT_NEAR(adapter->add_penalty(cpu_backend()), golden.value("penalty", 0.0), 1e-4);
+    EXPECT_NEAR(adapter->add_penalty(cpu_backend()), golden_.value("penalty", 0.0), 1e-4);
     adapter->set_active(false);
     EXPECT_EQ(std::memcmp(logits(*model_, rows_[0]).raw(), plain.raw(), plain.nbytes()), 0);
   }
   EXPECT_EQ(std::memcmp(logits(*model_, rows_[0]).raw(), plain.raw(), plain.nbytes()), 0);
+}
+
+TEST_P(GoldenBottleneck, TrainingStepsAreAdapterHubs) {
+  auto adapter = Adapter::load(*model_, folder_);
+  adapter->set_trainable(true);
+  test::take_steps(
+      adapter->parameters(), golden_["step_losses"], golden_["learning_rate"].get<float>(),
+      [&](int64_t) { return forward_backward(*adapter, false) + adapter->add_penalty(cpu_backend()); },
+      [](int64_t) {});
+  for (Parameter* p : adapter->parameters())
+    if (seen_by_softmax(*p)) test::expect_stepped(*p, wanted("step.", *p), wanted("grad.", *p));
 }
 
 TEST_P(GoldenBottleneck, SavedFilesAreAdapterHubs) {

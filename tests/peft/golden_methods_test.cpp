@@ -149,38 +149,13 @@ TEST_P(GoldenMethod, TrainingStepsArePefts) {
   auto adapter = load_for_training();
   EXPECT_EQ(adapter->parameter_count(), golden_["trainable_parameters"].get<int64_t>());
   adapter->set_trainable(true);
-  int64_t steps = golden_["steps"];
-  adapter->begin_training(steps);
-  std::map<Parameter*, std::pair<Tensor, Tensor>> moments;
-  std::vector<Parameter*> parameters = adapter->parameters();
-  for (Parameter* p : parameters)
-    moments[p] = {Tensor::zeros(p->shape, DType::kF32), Tensor::zeros(p->shape, DType::kF32)};
-  for (int64_t step = 1; step <= steps; ++step) {
-    double loss = forward_backward(*adapter) + adapter->add_penalty(cpu_backend());
-    EXPECT_NEAR(loss, golden_["step_losses"][static_cast<size_t>(step - 1)].get<double>(), 2e-4)
-        << "step " << step;
-    AdamWArgs args{.learning_rate = golden_["learning_rate"].get<float>(),
-                   .beta1 = 0.9f,
-                   .beta2 = 0.999f,
-                   .epsilon = 1e-8f,
-                   .weight_decay = 0.0f,
-                   .step = step};
-    for (Parameter* p : parameters)
-      cpu_backend().adamw(p->value, p->gradient_buffer(), moments[p].first, moments[p].second, args);
-    adapter->after_step(step);
-  }
-  // Adam divides by the size of the gradient, so elements whose gradient is rounding noise may differ by a
-  // step.
-  for (Parameter* p : parameters) {
-    Tensor want = wanted("step.", *p), gradient = wanted("grad.", *p);
-    float largest = 0;
-    for (float g : gradient.span<float>()) largest = std::max(largest, std::abs(g));
-    int64_t far = 0;
-    for (int64_t i = 0; i < p->numel(); ++i)
-      far += std::abs(gradient.data<float>()[i]) > 1e-5f * largest &&
-             std::abs(p->value.data<float>()[i] - want.data<float>()[i]) > 2e-4;
-    EXPECT_LE(far, p->numel() / 50) << p->name;
-  }
+  adapter->begin_training(golden_["steps"]);
+  test::take_steps(
+      adapter->parameters(), golden_["step_losses"], golden_["learning_rate"].get<float>(),
+      [&](int64_t) { return forward_backward(*adapter) + adapter->add_penalty(cpu_backend()); },
+      [&](int64_t step) { adapter->after_step(step); });
+  for (Parameter* p : adapter->parameters())
+    test::expect_stepped(*p, wanted("step.", *p), wanted("grad.", *p));
 }
 
 TEST_P(GoldenMethod, GenerationSeesTheSameModel) {

@@ -3,10 +3,12 @@
     python tools/golden/make_bottlenecks.py        (adapters 1.3.0 with transformers 4.57.6, in an environment of their own)
 
 Writes tests/golden/bottlenecks/<model>-<case>/: the folder as save_adapter writes it (safetensors; one case as .bin),
-golden.json (rows, loss, versions) and golden.safetensors with logits.0 and grad.<key> of the loss of make_models.py.
+golden.json (loss, learning rate and losses of the steps, versions) and golden.safetensors with logits.0, grad.<key> of the
+loss of make_models.py, and step.<key>, the parameter after three steps of torch's AdamW (weight decay 0) on the same rows.
 
 tests/golden/fusions/<model>-<case>/ are the same for AdapterFusion of two adapters, which lie in folders of their names:
-as save_adapter_fusion and save_adapter write them; `penalty` is the library's regularization loss.
+as save_adapter_fusion and save_adapter write them; `penalty` is the library's regularization loss, which its AdapterTrainer
+adds to the loss, and so do the steps here.
 tests/golden/stacks/<model>/ holds two adapters and the logits.0 of one above the other.
 """
 
@@ -21,6 +23,7 @@ import transformers
 from adapters.composition import Fuse, Stack
 from safetensors.torch import save_file
 
+LEARNING_RATE = 5e-3
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "tests" / "golden"
 CASES = {
     "houlsby": adapters.DoubleSeqBnConfig(reduction_factor=4),
@@ -60,23 +63,42 @@ def anonymous(path, name):
     path.write_text(json.dumps(written, indent=2, sort_keys=True))
 
 
-def answers(model, name, folder, params, **more):
+def row_logits(model, row):
+    return model(input_ids=torch.tensor([row["input_ids"]])).logits[0]
+
+
+def loss_of(model, rows):
+    total, count = 0, 0
+    for row in rows:
+        labels = torch.tensor(row["labels"])[1:]
+        total = total + torch.nn.functional.cross_entropy(row_logits(model, row)[:-1], labels, ignore_index=-100, reduction="sum")
+        count += int((labels != -100).sum())
+    return total / count
+
+
+def answers(model, name, folder, params, penalty=None):
     rows = json.loads((GOLDEN / "models" / name / "golden.json").read_text())["rows"]
-    total, count, tensors = 0, 0, {}
-    for i, row in enumerate(rows):
-        logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0]
-        labels = torch.tensor(row["labels"])
-        if i == 0:
-            tensors["logits.0"] = logits.detach().contiguous()
-        total = total + torch.nn.functional.cross_entropy(logits[:-1], labels[1:], ignore_index=-100, reduction="sum")
-        count += int((labels[1:] != -100).sum())
-    loss = total / count
-    if params:
-        loss.backward()
-    tensors |= {"grad." + k: p.grad.clone() for k, p in params.items()}
-    save_file(tensors, str(folder / "golden.safetensors"), metadata={"format": "pt"})
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "adapters": adapters.__version__}
-    golden = {"versions": versions, "loss": loss.item(), "parameters": sum(p.numel() for p in params.values()), **more}
+    golden = {"versions": versions, "parameters": sum(p.numel() for p in params.values())}
+    tensors = {"logits.0": row_logits(model, rows[0]).detach().contiguous()}
+    if params:
+        loss = loss_of(model, rows)
+        loss.backward()
+        golden["loss"] = loss.item()
+        tensors |= {"grad." + k: p.grad.clone() for k, p in params.items()}
+        optimizer = torch.optim.AdamW(params.values(), lr=LEARNING_RATE, weight_decay=0.0)
+        golden |= {"learning_rate": LEARNING_RATE, "step_losses": []}
+        for step in range(3):
+            optimizer.zero_grad()
+            loss = loss_of(model, rows)
+            if penalty:
+                golden.setdefault("penalty", penalty().item())
+                loss = loss + penalty()
+            loss.backward()
+            golden["step_losses"].append(loss.item())
+            optimizer.step()
+        tensors |= {"step." + k: p.detach() for k, p in params.items()}
+    save_file(tensors, str(folder / "golden.safetensors"), metadata={"format": "pt"})
     (folder / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
 
 
@@ -95,8 +117,8 @@ def make_fusion(name, case, config, fusion):
     params = randomise(model, name + case, lambda k: "adapter_fusion_layer" in k)
     model.save_adapter_fusion(str(folder), setup, use_safetensors=True, with_head=False)
     anonymous(folder / "adapter_fusion_config.json", name)
-    penalty = model.get_fusion_regularization_loss()
-    answers(model, name, folder, params, penalty=0.0 if penalty is None else penalty.item())
+    penalty = model.get_fusion_regularization_loss
+    answers(model, name, folder, params, None if penalty() is None else penalty)
 
 
 def make_stack(name):
