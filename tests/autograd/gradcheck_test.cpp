@@ -288,6 +288,14 @@ TEST_F(GradCheck, RotateBlocksOwnAndShared) {
   });
 }
 
+TEST_F(GradCheck, RotateBlocksInAnotherOrder) {
+  Parameter& blocks = parameter("blocks", {3, 2, 2});
+  auto order = std::make_shared<const std::vector<int32_t>>(std::vector<int32_t>{4, 0, 2, 5, 1, 3});
+  check({random({5, 6})}, [&](Context& c, const std::vector<Var>& in) {
+    return rotate_blocks(c, in[0], leaf(c, blocks), order);
+  });
+}
+
 TEST_F(GradCheck, TransposeLast) {
   Parameter& w = parameter("w", {4, 3});
   check({random({2, 12})}, [&](Context& c, const std::vector<Var>& in) {

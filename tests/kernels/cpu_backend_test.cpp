@@ -249,16 +249,19 @@ TEST_P(CpuBackendTest, ScaledColumns) {
 }
 
 TEST_P(CpuBackendTest, RotatedBlocks) {
-  for (bool shared : {false, true}) {
-    Tensor x = act({150, 60}), d = act({150, 60}), r = random({shared ? 1 : 12, 5, 5}, DType::kF32);
-    check([&](Backend& k) -> Outputs {
-      Tensor y = out({150, 60}), z = out({150, 60}), dr = f32(r.shape());
-      k.rotate_blocks(x, r, false, y);
-      k.rotate_blocks(x, r, true, z);
-      k.add_block_products(x, d, dr);
-      return {y, z, dr};
-    });
-  }
+  std::vector<int32_t> mixed(60);
+  for (size_t i = 0; i < mixed.size(); ++i) mixed[i] = static_cast<int32_t>(i * 7 % 60);
+  for (bool shared : {false, true})
+    for (const std::vector<int32_t>& order : {std::vector<int32_t>(), mixed}) {
+      Tensor x = act({150, 60}), d = act({150, 60}), r = random({shared ? 1 : 12, 5, 5}, DType::kF32);
+      check([&](Backend& k) -> Outputs {
+        Tensor y = out({150, 60}), z = out({150, 60}), dr = f32(r.shape());
+        k.rotate_blocks(x, r, false, order, y);
+        k.rotate_blocks(x, r, true, order, z);
+        k.add_block_products(x, d, order, dr);
+        return {y, z, dr};
+      });
+    }
 }
 
 TEST_P(CpuBackendTest, TransposedLastAxes) {

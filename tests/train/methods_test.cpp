@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "fettle/base/json.h"
 #include "support.h"
@@ -190,6 +191,36 @@ INSTANTIATE_TEST_SUITE_P(
         Method{"freeze",
                {"finetuning_type=freeze", "freeze_trainable_layers=1", "freeze_extra_modules=norm"}}),
     [](const auto& info) { return std::string(info.param.name); });
+
+TEST(OverwritingARun, LeavesNoWeightsOfAnotherMethod) {
+  test::TempDir folder;
+  test::write_text(folder / "rows.jsonl",
+                   "{\"input_ids\": [5, 17, 9, 40, 3, 22]}\n{\"input_ids\": [3, 22, 11, 8]}\n");
+  auto train = [&](const std::string& type) {
+    return test::run_fettle({"train", "model_name_or_path=" + (test::golden_dir() / "models/llama").string(),
+                             "dataset=" + (folder / "rows.jsonl").string(),
+                             "output_dir=" + (folder / "out").string(), "overwrite_output_dir=true",
+                             "finetuning_type=" + type, "max_steps=1", "plot_loss=false", "threads=1"});
+  };
+  auto weights = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder / "out"))
+      if (std::string name = entry.path().filename();
+          name.starts_with("adapter") || name.starts_with("model") || name == "config.json")
+        names.insert(name);
+    return names;
+  };
+  using Names = std::set<std::string>;
+  for (const auto& [type, names] :
+       {std::pair("lora", Names{"adapter_config.json", "adapter_model.safetensors"}),
+        std::pair("full", Names{"config.json", "model.safetensors"}),
+        std::pair("bottleneck", Names{"adapter_config.json", "adapter.safetensors"}),
+        std::pair("lora", Names{"adapter_config.json", "adapter_model.safetensors"})}) {
+    ProcessResult run = train(type);
+    ASSERT_EQ(run.code, 0) << run.err;
+    EXPECT_EQ(weights(), names) << type;
+  }
+}
 
 }  // namespace
 }  // namespace fettle

@@ -22,6 +22,7 @@ import warnings
 
 import golden_io as io
 import make_models
+import peft.tuners.boft.layer as boft_layer
 import torch
 from peft import (
     AdaLoraConfig,
@@ -59,7 +60,8 @@ def lora(**keys):
 
 
 # name: (config maker, options); options: init = keep PEFT's own initial values, steps = number of AdamW steps,
-# models = only these, merge = False where PEFT cannot merge.
+# models = only these, merge = False where PEFT cannot merge, factors = BOFT with several, for which PEFT compiles a CUDA kernel: here
+# torch.block_diag takes its place.
 CASES = {
     "lora-rslora-patterns": (
         lambda: lora(
@@ -107,6 +109,14 @@ CASES = {
     ),
     "oft-constrained": (lambda: OFTConfig(**LM, r=4, oft_block_size=0, coft=True, eps=0.4, target_modules=list(QV)), {}),
     "boft": (lambda: BOFTConfig(**LM, boft_block_size=4, target_modules=list(ALL)), {}),
+    "boft-butterfly": (
+        lambda: BOFTConfig(**LM, boft_block_size=4, boft_n_butterfly_factor=3, target_modules=list(QV)),
+        dict(factors=True),
+    ),
+    "boft-butterfly-pairs": (
+        lambda: BOFTConfig(**LM, boft_block_size=2, boft_n_butterfly_factor=3, target_modules=list(ALL)),
+        dict(factors=True, models=["llama"]),
+    ),
     "ln-tuning": (lambda: LNTuningConfig(**LM, target_modules=["input_layernorm", "norm"]), {}),
     "trainable-tokens": (
         lambda: TrainableTokensConfig(**LM, token_indices=list(TOKENS), target_modules=["embed_tokens"]),
@@ -226,8 +236,21 @@ def evaluate(model, rows, params):
     return {"logits": [x.detach() for x in logits], "loss": loss.item(), "grads": {n: g for (n, _), g in zip(params, grads)}}
 
 
+class BlockDiagonal:
+    @staticmethod
+    def apply(blocks):
+        return torch.stack([torch.block_diag(*factor) for factor in blocks])
+
+
+def compile_butterflies(wanted):
+    """PEFT's BOFT knows several factors only with a CUDA kernel; BlockDiagonal stands in for it."""
+    boft_layer.FastBlockDiag = BlockDiagonal
+    boft_layer._FBD_CUDA = wanted or None
+
+
 def make_case(model_name, case):
     make, options = (GPT2 if model_name == "gpt2" else CASES)[case]
+    compile_butterflies(options.get("factors", False))
     folder = METHODS / model_name / case
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

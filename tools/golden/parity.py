@@ -37,6 +37,7 @@ ADAPTER_TOLERANCE = 1e-3  # absolute, after 20 steps
 LOSS_TOLERANCE = 1e-4
 
 # Adapters of other shapes, made by PEFT with random A and B: name -> (model, LoraConfig arguments)
+BOTTLENECKS = "## Bottleneck adapters, both ways"
 ADAPTER_KINDS = {
     "rsLoRA, rank 6": ("llama", dict(r=6, lora_alpha=12, use_rslora=True, target_modules=["q_proj", "v_proj"])),
     "rank and alpha patterns": (
@@ -333,8 +334,15 @@ def write_report(path, table, binary, method_rows):
         limit = f"{tolerance:.1e}" if tolerance == tolerance else "–"
         lines.append(f"| {check} | {model} | {shown} | {limit} | {unit} | {'ok' if ok else '**fails**'} |")
     lines += parity_methods.report(method_rows)
+    lines += bottleneck_section(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def bottleneck_section(path):
+    """What parity_bottlenecks.py, which needs an environment of its own, has written before."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return ["", *text[text.index(BOTTLENECKS) :].splitlines()] if BOTTLENECKS in text else []
 
 
 def run(table, binary, scratch):

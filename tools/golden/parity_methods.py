@@ -11,6 +11,7 @@ import tempfile
 import warnings
 
 import golden_io as io
+import make_methods
 import make_models
 import torch
 import transformers
@@ -41,6 +42,7 @@ METHODS = {
     "VeRA": ("vera", ["finetuning_type=vera", "vera_rank=6", "lora_target=q_proj,v_proj,c_attn"], True),
     "OFT": ("oft", ["finetuning_type=oft", "oft_block_size=8"], True),
     "BOFT": ("boft", ["finetuning_type=boft"], True),
+    "BOFT, two factors": ("boft-butterfly", ["finetuning_type=boft", "boft_n_butterfly_factor=2", "lora_target=q_proj,v_proj"], True),
     "LN tuning": ("ln-tuning", ["finetuning_type=ln_tuning"], True),
     "BitFit": (None, ["finetuning_type=bitfit"], False),
     "trained tokens": ("trainable-tokens", ["finetuning_type=trainable_tokens", "trainable_token_indices=3,7,11"], True),
@@ -60,7 +62,7 @@ METHODS = {
 }
 # What PEFT itself has for Conv1D weights, and for models with biases.
 NOT_ON = {
-    "gpt2": {"LoRA, replicated layers", "BitFit", "LoHa", "LoKr", "OFT", "BOFT", "OLoRA", "LoRA, bias: lora_only"},
+    "gpt2": {"LoRA, replicated layers", "BitFit", "LoHa", "LoKr", "OFT", "BOFT", "BOFT, two factors", "OLoRA", "LoRA, bias: lora_only"},
     "llama": {"LoRA, bias: all", "LoRA, bias: lora_only"},
     "qwen2": set(),
 }
@@ -109,6 +111,7 @@ class Methods:
         base = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, attn_implementation="eager")
         if any(o.startswith("layer_replication") for o in options) and getattr(base.config, "layer_types", None):
             base.config.layer_types = base.config.layer_types * 2  # transformers reads it, and PEFT does not lengthen it
+        make_methods.compile_butterflies(any("butterfly" in o for o in options))
         tuned = PeftModel.from_pretrained(base, out).eval()
         with torch.no_grad():
             want = tuned(input_ids=torch.tensor([self.ids])).logits[0][-len(self.ids) :]
@@ -157,7 +160,8 @@ def report(rows):
         " PEFT's logits. *To PEFT*: one that Fettle trained for three steps, in PEFT against Fettle's logits. *Merged*: the same, merged by"
         " Fettle and loaded by Transformers, against PEFT's merge_and_unload; – where a method has no merged form. Gradients, three to eight AdamW"
         " steps, saved keys, shapes and configuration are checked on the same fixtures by `tests/peft`. GPT-2 stores weights"
-        " transposed (Conv1D); methods that PEFT does not have there are left out.",
+        " transposed (Conv1D); methods that PEFT does not have there are left out. For BOFT with two factors PEFT"
+        " compiles a CUDA kernel; here `torch.block_diag` stands in for it.",
         "",
         "| method | model | from PEFT | to PEFT | merged | |",
         "|---|---|---|---|---|---|",

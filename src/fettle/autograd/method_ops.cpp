@@ -151,24 +151,25 @@ Var add_row(Context& context, const Var& x, Parameter& row, float alpha) {
   return result;
 }
 
-Var rotate_blocks(Context& context, const Var& x, const Var& blocks) {
+Var rotate_blocks(Context& context, const Var& x, const Var& blocks, const ColumnOrder& order) {
+  auto columns = [](const ColumnOrder& o) { return o ? std::span(*o) : std::span<const int32_t>(); };
   Tensor y = like(x.value);
-  context.backend->rotate_blocks(x.value, blocks.value, false, y);
+  context.backend->rotate_blocks(x.value, blocks.value, false, columns(order), y);
   Var result(y, context.records(x.requires_grad() || blocks.requires_grad()));
   if (result.slot)
-    context.tape->record([context, x, blocks, out = result.slot] {
+    context.tape->record([context, x, blocks, order, columns, out = result.slot] {
       if (!out->defined()) return;
       Tensor dy = out->take(x.value.shape());
       Backend& backend = *context.backend;
       if (blocks.slot) {
         Tensor d = like(blocks.value);
         backend.fill(d, 0.0);
-        backend.add_block_products(x.value, dy, d);
+        backend.add_block_products(x.value, dy, columns(order), d);
         blocks.slot->accumulate(backend, d);
       }
       if (x.slot) {
         Tensor dx = like(dy);
-        backend.rotate_blocks(dy, blocks.value, true, dx);
+        backend.rotate_blocks(dy, blocks.value, true, columns(order), dx);
         x.slot->accumulate(backend, dx);
       }
     });

@@ -85,8 +85,10 @@ Var scale(Context& context, const Var& x, float alpha);
 Var scale_columns(Context& context, const Var& x, const Var& columns, Parameter* bias = nullptr);
 /// x[t] + alpha * row for every t.
 Var add_row(Context& context, const Var& x, Parameter& row, float alpha = 1.0f);
+/// A permutation of columns; null leaves them as they are.
+using ColumnOrder = std::shared_ptr<const std::vector<int32_t>>;
 /// Blocks of columns times their own matrix (Backend::rotate_blocks); blocks [n or 1, size, size] f32.
-Var rotate_blocks(Context& context, const Var& x, const Var& blocks);
+Var rotate_blocks(Context& context, const Var& x, const Var& blocks, const ColumnOrder& order = nullptr);
 /// [T, m, n] to [T, n, m].
 Var transpose_last(Context& context, const Var& x);
 Var activate(Context& context, Activation kind, const Var& x);

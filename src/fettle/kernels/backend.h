@@ -164,10 +164,14 @@ class Backend {
   /// out[c] += sum over t of a[t, c] * b[t, c]; out f32.
   virtual void add_column_products(const Tensor& a, const Tensor& b, Tensor& out) = 0;
   /// Every block of `size` columns of a row times its own matrix: out[t, n] = x[t, n] R[n], or R[n]ᵀ when
-  /// `transpose`. blocks [cols / size, size, size], or [1, size, size] shared by all; f32. out may alias x.
-  virtual void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) = 0;
-  /// dblocks[n] += sum over t of x[t, n]ᵀ dy[t, n]: the gradient of the blocks; f32.
-  virtual void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) = 0;
+  /// `transpose`. blocks [cols / size, size, size], or [1, size, size] shared by all; f32. `order`, unless
+  /// empty, is a permutation of the columns: the i-th column of the blocks is column order[i] of x and out.
+  /// out may alias x.
+  virtual void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose,
+                             std::span<const int32_t> order, Tensor& out) = 0;
+  /// dblocks[n] += sum over t of x[t, n]ᵀ dy[t, n], columns in `order`: the gradient of the blocks; f32.
+  virtual void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order,
+                                  Tensor& dblocks) = 0;
   /// out[t] = x[t]ᵀ for x [T, m, n], out [T, n, m] of the same dtype.
   virtual void transpose_last(const Tensor& x, Tensor& out) = 0;
   virtual void activate(Activation kind, const Tensor& x, Tensor& out) = 0;

@@ -123,13 +123,15 @@ class ProfiledBackend final : public Backend {
   void add_column_products(const Tensor& a, const Tensor& b, Tensor& out) override {
     timed("add_column_products", 0, bytes_of(a, b), [&] { inner_.add_column_products(a, b, out); });
   }
-  void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) override {
+  void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, std::span<const int32_t> order,
+                     Tensor& out) override {
     timed("rotate_blocks", 2.0 * static_cast<double>(x.numel() * blocks.dim(2)), bytes_of(x, out),
-          [&] { inner_.rotate_blocks(x, blocks, transpose, out); });
+          [&] { inner_.rotate_blocks(x, blocks, transpose, order, out); });
   }
-  void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) override {
+  void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order,
+                          Tensor& dblocks) override {
     timed("add_block_products", 2.0 * static_cast<double>(x.numel() * dblocks.dim(2)), bytes_of(x, dy),
-          [&] { inner_.add_block_products(x, dy, dblocks); });
+          [&] { inner_.add_block_products(x, dy, order, dblocks); });
   }
   void transpose_last(const Tensor& x, Tensor& out) override {
     timed("transpose_last", 0, bytes_of(x, out), [&] { inner_.transpose_last(x, out); });

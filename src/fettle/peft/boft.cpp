@@ -1,5 +1,8 @@
-// BOFT with one butterfly factor (Liu et al., arXiv 2311.06243): block rotations by the Cayley transform and
-// learned scales of the outputs: y = s ⊙ (W R x) + bias. PEFT: tuners/boft.
+// BOFT (Liu et al., arXiv 2311.06243): y = s ⊙ (W R x) + bias with learned scales s and a rotation R that is
+// a product of factors. Each factor turns blocks of inputs by the Cayley transform; the i-th couples inputs
+// that lie 2^i half blocks apart, as in a butterfly network. PEFT: tuners/boft.
+#include <numeric>
+
 #include "fettle/base/error.h"
 #include "fettle/peft/methods.h"
 #include "fettle/peft/rotations.h"
@@ -8,9 +11,27 @@ namespace fettle {
 namespace {
 
 struct BoftConfig {
-  int64_t block_size = 4, block_num = 0;
+  int64_t block_size = 4, block_num = 0, factors = 1;
+  double dropout = 0;
   std::string bias = "none";
 };
+
+// PEFT's block_butterfly_perm for factor i, as the column that stands at each place of the blocks: in runs of
+// 2^i blocks, cut into half blocks, the even halves come before the odd ones.
+ColumnOrder butterfly_order(int64_t inputs, int64_t size, int64_t factor) {
+  if (factor == 0) return nullptr;
+  const int64_t half = size / 2, halves = int64_t{2} << factor;  // half blocks in a run
+  auto order = std::make_shared<std::vector<int32_t>>(static_cast<size_t>(inputs));
+  for (int64_t run = 0; run < inputs; run += half * halves)
+    for (int64_t h = 0; h < halves; ++h) {
+      // The matrix sends its row at half h to the column of `sorted`; what stands at a place is the inverse
+      // of that.
+      const int64_t sorted = h < halves / 2 ? 2 * h : 2 * (h - halves / 2) + 1;
+      for (int64_t i = 0; i < half; ++i)
+        (*order)[static_cast<size_t>(run + sorted * half + i)] = static_cast<int32_t>(run + h * half + i);
+    }
+  return order;
+}
 
 class BoftMethod final : public LinearMethod {
  public:
@@ -21,7 +42,18 @@ class BoftMethod final : public LinearMethod {
       fail_input("{}: {} {} does not divide the {} inputs of {}", origin,
                  config.block_size > 0 ? "boft_block_size" : "boft_block_num", given, in, linear.path);
     int64_t size = config.block_size > 0 ? given : in / given;
-    squares = adapter_parameter(linear.path + ".boft_R", {1, in / size, size, size});
+    // PEFT's conditions on several factors.
+    const int64_t run = size << (config.factors - 1);
+    if (config.factors > 1 && (in % run != 0 || size % 2 != 0))
+      fail_input(
+          "{}: boft_n_butterfly_factor {} needs an even block size and {} inputs of {} to be a multiple of "
+          "{} (block size {} "
+          "times 2^{})",
+          origin, config.factors, in, linear.path, run, size, config.factors - 1);
+    for (int64_t i = 0; i < config.factors; ++i) orders_.push_back(butterfly_order(in, size, i));
+    dropout_ = config.dropout;
+    site_ = random_site(linear.path);
+    squares = adapter_parameter(linear.path + ".boft_R", {config.factors, in / size, size, size});
     scales = adapter_parameter(linear.path + ".boft_s", {linear.out_features, 1});
     if (!linear.methods.empty())
       fail_usage("{}: BOFT needs the plain linear, but another adapter is mounted there", linear.path);
@@ -29,15 +61,22 @@ class BoftMethod final : public LinearMethod {
   Var forward(Context& context, const LinearBelow& below, const Var& x) override {
     Linear& base = below.linear();
     FETTLE_CHECK(!below.top(), "{}: BOFT above another method", base.path);
-    Var rotated = rotate_blocks(context, x, cayley(context, skew_part(context, *squares)));
+    Var all = drop_blocks(context, cayley(context, skew_part(context, *squares)), factors(), dropout_, site_);
+    Var rotated = x;
+    for (int64_t i = factors(); i-- > 0;)
+      rotated = rotate_blocks(context, rotated, factor(context, all, i), orders_[static_cast<size_t>(i)]);
     Var y = linear(context, rotated, *base.weight, nullptr, base.conv1d);
     return scale_columns(context, y, leaf(context, *scales), base.bias.get());
   }
   std::vector<Parameter*> parameters() override { return {squares.get(), scales.get()}; }
   void merge(Tensor& weight, Tensor&) const override {
     Context context{.backend = &cpu_backend(), .compute = DType::kF32};
-    Tensor rotations = cayley(context, skew_part(context, *squares)).value;
-    cpu_backend().rotate_blocks(weight, rotations, true, weight);
+    Var all = cayley(context, skew_part(context, *squares));
+    for (int64_t i = 0; i < factors(); ++i) {
+      const ColumnOrder& order = orders_[static_cast<size_t>(i)];
+      cpu_backend().rotate_blocks(weight, factor(context, all, i).value, true,
+                                  order ? std::span(*order) : std::span<const int32_t>(), weight);
+    }
     for (int64_t o = 0; o < weight.dim(0); ++o) {
       Tensor row = weight.rows_view(o, o + 1);
       cpu_backend().scale(row, scales->value.data<float>()[o]);
@@ -45,6 +84,23 @@ class BoftMethod final : public LinearMethod {
   }
 
   std::shared_ptr<Parameter> squares, scales;
+
+ private:
+  int64_t factors() const { return static_cast<int64_t>(orders_.size()); }
+  // The blocks of one factor.
+  Var factor(Context& context, const Var& all, int64_t i) const {
+    if (factors() == 1) return all;
+    const int64_t count = all.value.dim(0) / factors();
+    std::vector<int32_t> rows(static_cast<size_t>(count));
+    std::iota(rows.begin(), rows.end(), static_cast<int32_t>(i * count));
+    const Shape shape = {count, all.value.dim(1), all.value.dim(2)};
+    Var flat = reshape(all, {all.value.dim(0), shape[1] * shape[2]});
+    return reshape(select_rows(context, flat, rows), shape);
+  }
+
+  std::vector<ColumnOrder> orders_;
+  double dropout_ = 0;
+  uint32_t site_ = 0;
 };
 
 class BoftAdapter final : public LinearAdapter {
@@ -56,13 +112,8 @@ class BoftAdapter final : public LinearAdapter {
     if ((boft_.block_size == 0) == (boft_.block_num == 0))
       fail_input("{}: boft_block_size is {} and boft_block_num {}; exactly one of them must be zero",
                  config_.origin, boft_.block_size, boft_.block_num);
-    // PEFT's own CPU code knows one factor only.
-    if (fields.integer("boft_n_butterfly_factor", 1, 1, 64) != 1)
-      fail_input("{}: boft_n_butterfly_factor is above 1; only BOFT with one factor is supported",
-                 config_.origin);
-    if (fields.number("boft_dropout", 0, 0, 1) > 0)
-      fail_input("{}: boft_dropout (blocks left unrotated at random) is not supported; set it to 0",
-                 config_.origin);
+    boft_.factors = fields.integer("boft_n_butterfly_factor", 1, 1, 16);
+    boft_.dropout = fields.number("boft_dropout", 0, 0, 1);
     boft_.bias = fields.string("bias", "none");
     if (boft_.bias != "none" && boft_.bias != "all" && boft_.bias != "boft_only")
       fail_input("{}: bias is \"{}\", expected none, all or boft_only", config_.origin,
@@ -98,8 +149,8 @@ class BoftAdapter final : public LinearAdapter {
     Json keys = {{"bias", boft_.bias},
                  {"boft_block_num", boft_.block_num},
                  {"boft_block_size", boft_.block_size},
-                 {"boft_dropout", 0.0},
-                 {"boft_n_butterfly_factor", 1},
+                 {"boft_dropout", boft_.dropout},
+                 {"boft_n_butterfly_factor", boft_.factors},
                  {"fan_in_fan_out", !sites_.empty() && sites_.front().linear->conv1d},
                  {"init_weights", true}};
     keys.update(target_keys());

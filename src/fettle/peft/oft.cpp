@@ -13,6 +13,7 @@ struct OftConfig {
   int64_t r = 0, block_size = 32, terms = 5;
   bool coft = false, block_share = false, neumann = true;
   double eps = 6e-5;
+  double dropout = 0;
   std::string bias = "none";
 };
 
@@ -34,6 +35,7 @@ class OftMethod final : public LinearMethod {
  public:
   OftMethod(const Linear& linear, const OftConfig& config)
       : config_(config), size_(block_size_for(config, linear.in_features)) {
+    site_ = random_site(linear.path);
     int64_t blocks = config.block_share ? 1 : linear.in_features / size_;
     vectors = adapter_parameter(linear.path + ".oft_R.weight", {blocks, size_ * (size_ - 1) / 2});
   }
@@ -44,7 +46,7 @@ class OftMethod final : public LinearMethod {
   // W (R x)ᵀ: every row of W, block by block, times Rᵀ.
   void merge(Tensor& weight, Tensor&) const override {
     Context context{.backend = &cpu_backend(), .compute = DType::kF32};
-    cpu_backend().rotate_blocks(weight, rotations(context).value, true, weight);
+    cpu_backend().rotate_blocks(weight, rotations(context).value, true, {}, weight);
   }
 
   std::shared_ptr<Parameter> vectors;
@@ -53,7 +55,9 @@ class OftMethod final : public LinearMethod {
   Var rotations(Context& context) const {
     if (config_.coft) project();
     Var skew = skew_from_vectors(context, *vectors, size_);
-    return config_.neumann ? cayley_neumann(context, skew, config_.terms) : cayley(context, skew);
+    Var blocks = config_.neumann ? cayley_neumann(context, skew, config_.terms) : cayley(context, skew);
+    // PEFT never drops the only block.
+    return blocks.value.dim(0) == 1 ? blocks : drop_blocks(context, blocks, 1, config_.dropout, site_);
   }
   // Constrained OFT keeps every S within eps / sqrt(blocks) of zero (Frobenius); as in PEFT, the weights
   // themselves are changed. The margin makes the projection of a projected block the identity, to the bit.
@@ -72,6 +76,7 @@ class OftMethod final : public LinearMethod {
 
   OftConfig config_;
   int64_t size_;
+  uint32_t site_ = 0;
 };
 
 class OftAdapter final : public LinearAdapter {
@@ -91,9 +96,7 @@ class OftAdapter final : public LinearAdapter {
     oft_.bias = fields.string("bias", "none");
     if (oft_.bias != "none" && oft_.bias != "all" && oft_.bias != "oft_only")
       fail_input("{}: bias is \"{}\", expected none, all or oft_only", config_.origin, printable(oft_.bias));
-    if (fields.number("module_dropout", 0, 0, 1) > 0)
-      fail_input("{}: module_dropout of OFT (blocks left unrotated at random) is not supported; set it to 0",
-                 config_.origin);
+    oft_.dropout = fields.number("module_dropout", 0, 0, 1);
   }
   std::string description() const override {
     return oft_.block_size > 0 ? fmt::format("OFT, blocks of {}", oft_.block_size)
@@ -119,7 +122,7 @@ class OftAdapter final : public LinearAdapter {
                  {"eps", oft_.eps},
                  {"fan_in_fan_out", !sites_.empty() && sites_.front().linear->conv1d},
                  {"init_weights", true},
-                 {"module_dropout", 0.0},
+                 {"module_dropout", oft_.dropout},
                  {"num_cayley_neumann_terms", oft_.terms},
                  {"oft_block_size", oft_.block_size},
                  {"r", oft_.r},

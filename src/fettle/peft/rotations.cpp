@@ -4,6 +4,7 @@
 #define EIGEN_DONT_PARALLELIZE
 #include <Eigen/Dense>
 
+#include "fettle/base/random.h"
 #include "fettle/base/threads.h"
 
 namespace fettle {
@@ -123,6 +124,28 @@ Var cayley_neumann(Context& context, const Var& skew, int64_t terms) {
         }
         return ds;
       });
+}
+
+Var drop_blocks(Context& context, const Var& blocks, int64_t factors, double share, uint32_t site) {
+  const int64_t count = blocks.value.dim(0) / factors, size = blocks.value.dim(1);
+  const auto dropped_count = static_cast<int64_t>(share * static_cast<double>(count));
+  if (!context.training || dropped_count == 0) return blocks;
+  const RandomKey key{context.seed, RandomUse::kDropout, site, context.step};
+  const int64_t first = static_cast<int64_t>(RandomStream(key).below(static_cast<uint64_t>(factors))) * count;
+  std::vector<int64_t> dropped = random_permutation(count, key);
+  dropped.resize(static_cast<size_t>(dropped_count));
+  for (int64_t& n : dropped) n += first;
+  Tensor y = blocks.value.clone();
+  for (int64_t n : dropped) block(y, n).setIdentity(size, size);
+  Var result(y, context.records(blocks.requires_grad()));
+  if (result.slot)
+    context.tape->record([context, dropped, blocks, out = result.slot] {
+      if (!out->defined()) return;
+      Tensor d = out->take(blocks.value.shape());
+      for (int64_t n : dropped) block(d, n).setZero();
+      blocks.slot->accumulate(*context.backend, d);
+    });
+  return result;
 }
 
 }  // namespace fettle

@@ -13,5 +13,10 @@ Var cayley(Context& context, const Var& skew);
 /// Its Neumann series as PEFT cuts it: I + 2 S + 2 S² + … with the last of `terms` powers once (Qiu et al.,
 /// OFTv2, arXiv 2506.19847; PEFT: tuners/oft/layer.py, _cayley_batch).
 Var cayley_neumann(Context& context, const Var& skew, int64_t terms);
+/// In training, `share` of the blocks [n, size, size], drawn for each pass, become the identity: the
+/// multiplicative dropout of OFT and BOFT (Qiu et al., arXiv 2306.07280; PEFT: MultiplicativeDropoutLayer).
+/// Of several factors of n / `factors` blocks one is drawn first and only its blocks are replaced. `site`
+/// names the module in the key of the draw.
+Var drop_blocks(Context& context, const Var& blocks, int64_t factors, double share, uint32_t site);
 
 }  // namespace fettle

@@ -156,6 +156,7 @@ void add_oft(const Config& c, OrderedJson& keys) {
       c.get<int64_t>("oft_rank") > 0 && !c.is_set("oft_block_size") ? 0 : c.get<int64_t>("oft_block_size");
   for (const char* key : {"coft", "block_share", "use_cayley_neumann"}) keys[key] = c.get<bool>(key);
   keys["eps"] = c.get<double>("oft_eps");
+  keys["module_dropout"] = c.get<double>("module_dropout");
   keys["num_cayley_neumann_terms"] = c.get<int64_t>("num_cayley_neumann_terms");
 }
 
@@ -164,6 +165,8 @@ void add_boft(const Config& c, OrderedJson& keys) {
   int64_t count = c.get<int64_t>("boft_block_num");
   keys["boft_block_num"] = count;
   keys["boft_block_size"] = count > 0 && !c.is_set("boft_block_size") ? 0 : c.get<int64_t>("boft_block_size");
+  keys["boft_n_butterfly_factor"] = c.get<int64_t>("boft_n_butterfly_factor");
+  keys["boft_dropout"] = c.get<double>("boft_dropout");
 }
 
 void add_bottleneck(const Config& c, OrderedJson& keys) {

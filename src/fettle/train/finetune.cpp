@@ -468,6 +468,7 @@ class FineTuning {
     }
     failpoint("final");
     optimizer.show_average(true);
+    if (config_.get<bool>("overwrite_output_dir")) remove_earlier_weights();
     save_weights(output_);
     if (arguments_.load_best_model_at_end && summary.best_step > 0 && summary.best_step != summary.steps &&
         !summary.stopped)
@@ -562,6 +563,21 @@ class FineTuning {
           name == "system_log.jsonl" || name == "generated_predictions.jsonl")
         fs::remove(entry.path());
     }
+  }
+
+  // Weights of a method that wrote other files: readers would take them for, or together with, the new ones.
+  // They stay until there is something to put in their place, and a run may begin with an adapter that it
+  // replaces.
+  void remove_earlier_weights() const {
+    for (const char* name :
+         {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "adapter.safetensors",
+          "adapter_fusion_config.json", "model_adapter_fusion.safetensors", "config.json",
+          "model.safetensors", "model.safetensors.index.json"})
+      fs::remove(output_ / name);
+    for (const fs::directory_entry& entry : fs::directory_iterator(output_))
+      if (std::string name = entry.path().filename().string();
+          name.starts_with("model-") && name.ends_with(".safetensors") && entry.is_regular_file())
+        fs::remove(entry.path());
   }
 
   void say_result(const TrainSummary& summary, const FilesCallback& files) const {

@@ -313,11 +313,13 @@ class CpuBackend final : public Backend {
         total);
     add_into(out, total.data());
   }
-  void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) override {
-    cpu::rotate_blocks(x, blocks, transpose, out);
+  void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, std::span<const int32_t> order,
+                     Tensor& out) override {
+    cpu::rotate_blocks(x, blocks, transpose, order, out);
   }
-  void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) override {
-    cpu::add_block_products(x, dy, dblocks);
+  void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order,
+                          Tensor& dblocks) override {
+    cpu::add_block_products(x, dy, order, dblocks);
   }
   void activate(Activation kind, const Tensor& x, Tensor& out) override { cpu::activate(kind, x, out); }
   void activate_backward(Activation kind, const Tensor& dout, const Tensor& x, Tensor& dx) override {

@@ -55,6 +55,17 @@ float derivative(Activation kind, float x) {
   return 1.0f;
 }
 
+const float* in_order(const float* row, std::span<const int32_t> order, float* out) {
+  for (size_t i = 0; i < order.size(); ++i) out[i] = row[order[i]];
+  return out;
+}
+
+// The elements of a row that starts at `row` that lie in `columns`.
+const float* elements_f32(const Tensor& t, int64_t row, std::span<const int32_t> columns, float* out) {
+  for (size_t i = 0; i < columns.size(); ++i) read_f32(at(t, row + columns[i]), t.dtype(), out + i, 1);
+  return out;
+}
+
 }  // namespace
 
 void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Tensor& out) {
@@ -87,7 +98,8 @@ void transpose_last(const Tensor& x, Tensor& out) {
   });
 }
 
-void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) {
+void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, std::span<const int32_t> order,
+                   Tensor& out) {
   int64_t width = x.cols(), size = blocks.dim(1), count = width / size;
   const float* r = blocks.data<float>();
   const bool shared = blocks.dim(0) == 1;
@@ -103,6 +115,7 @@ void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor
   }
   for_rows(x.rows(), width * size, [&](int64_t row) {
     const float* source = row_f32(x, row * width, width, scratch_f32(0, width));
+    if (!order.empty()) source = in_order(source, order, scratch_f32(2, width));
     float* sum = scratch_f32(1, width);
     std::memset(sum, 0, static_cast<size_t>(width) * 4);
     for (int64_t n = 0; n < count; ++n) {
@@ -110,19 +123,31 @@ void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor
       for (int64_t i = 0; i < size; ++i)
         vector_kernels().axpy(source[n * size + i], matrix + i * size, sum + n * size, size);
     }
+    if (!order.empty()) {
+      float* placed = scratch_f32(2, width);
+      for (size_t i = 0; i < order.size(); ++i) placed[order[i]] = sum[i];
+      sum = placed;
+    }
     write_f32(sum, at(out, row * width), out.dtype(), width);
   });
 }
 
-void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) {
+void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order, Tensor& dblocks) {
   int64_t width = x.cols(), size = dblocks.dim(1), count = width / size, area = size * size;
   const bool shared = dblocks.dim(0) == 1;
   std::vector<float> sums(static_cast<size_t>(count * area));
   parallel_for(count, [&](int64_t n) {
     float* sum = sums.data() + n * area;
     for (int64_t t = 0; t < x.rows(); ++t) {
-      const float* a = row_f32(x, t * width + n * size, size, scratch_f32(0, size));
-      const float* b = row_f32(dy, t * width + n * size, size, scratch_f32(1, size));
+      const float *a, *b;
+      if (order.empty()) {
+        a = row_f32(x, t * width + n * size, size, scratch_f32(0, size));
+        b = row_f32(dy, t * width + n * size, size, scratch_f32(1, size));
+      } else {
+        auto columns = order.subspan(static_cast<size_t>(n * size), static_cast<size_t>(size));
+        a = elements_f32(x, t * width, columns, scratch_f32(0, size));
+        b = elements_f32(dy, t * width, columns, scratch_f32(1, size));
+      }
       for (int64_t i = 0; i < size; ++i) vector_kernels().axpy(a[i], b, sum + i * size, size);
     }
   });

@@ -99,6 +99,10 @@ double derivative(Activation kind, double x) {
   return 1.0;
 }
 
+// The i-th column in an order, which may be the natural one.
+int64_t column(std::span<const int32_t> order, int64_t i) {
+  return order.empty() ? i : order[static_cast<size_t>(i)];
+}
 void accumulate(Tensor& t, int64_t i, double value) {
   store(t, i, load(t, i) + value);
 }
@@ -358,7 +362,8 @@ class ReferenceBackend final : public Backend {
       accumulate(out, j, sum);
     }
   }
-  void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, Tensor& out) override {
+  void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, std::span<const int32_t> order,
+                     Tensor& out) override {
     int64_t size = blocks.dim(1), width = x.cols();
     std::vector<double> row(static_cast<size_t>(width));
     for (int64_t t = 0; t < x.rows(); ++t) {
@@ -366,21 +371,23 @@ class ReferenceBackend final : public Backend {
         int64_t n = c / size, j = c % size, matrix = blocks.dim(0) == 1 ? 0 : n;
         double sum = 0;
         for (int64_t i = 0; i < size; ++i)
-          sum += load(x, t * width + n * size + i) *
+          sum += load(x, t * width + column(order, n * size + i)) *
                  load(blocks, (matrix * size + (transpose ? j : i)) * size + (transpose ? i : j));
-        row[static_cast<size_t>(c)] = sum;
+        row[static_cast<size_t>(column(order, c))] = sum;
       }
       for (int64_t c = 0; c < width; ++c) store(out, t * width + c, row[static_cast<size_t>(c)]);
     }
   }
-  void add_block_products(const Tensor& x, const Tensor& dy, Tensor& dblocks) override {
+  void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order,
+                          Tensor& dblocks) override {
     int64_t size = dblocks.dim(1), width = x.cols();
     for (int64_t n = 0; n < width / size; ++n)
       for (int64_t i = 0; i < size; ++i)
         for (int64_t j = 0; j < size; ++j) {
           double sum = 0;
           for (int64_t t = 0; t < x.rows(); ++t)
-            sum += load(x, t * width + n * size + i) * load(dy, t * width + n * size + j);
+            sum += load(x, t * width + column(order, n * size + i)) *
+                   load(dy, t * width + column(order, n * size + j));
           accumulate(dblocks, ((dblocks.dim(0) == 1 ? 0 : n) * size + i) * size + j, sum);
         }
   }
