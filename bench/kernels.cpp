@@ -278,12 +278,12 @@ void add_blocks() {
   add("rotate_blocks", []() -> Call {
     Tensor x = random({kTokens, kHidden}), y = random({kTokens, kHidden}),
            blocks = random({kHidden / kBlock, kBlock, kBlock}, DType::kF32);
-    return [=](Backend& b) mutable { b.rotate_blocks(x, blocks, false, y); };
+    return [=](Backend& b) mutable { b.rotate_blocks(x, blocks, false, {}, y); };
   });
   add("add_block_products", []() -> Call {
     Tensor x = random({kTokens, kHidden}), dy = random({kTokens, kHidden}),
            sums = zeros({kHidden / kBlock, kBlock, kBlock});
-    return [=](Backend& b) mutable { b.add_block_products(x, dy, sums); };
+    return [=](Backend& b) mutable { b.add_block_products(x, dy, {}, sums); };
   });
   add("transpose_last", []() -> Call {
     Tensor x = random({kTokens, 28, kBlock}), y = random({kTokens, kBlock, 28});

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libdnnl-dev nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libfmt-dev
-          libpcre2-dev libutf8proc-dev libcairo2-dev fonts-dejavu-core zlib1g-dev libzstd-dev libxxhash-dev libeigen3-dev)
+          libpcre2-dev libutf8proc-dev libcairo2-dev fonts-dejavu-core zlib1g-dev libsqlite3-dev libzstd-dev libxxhash-dev libeigen3-dev)
 case "${1:-}" in
   "") ;;
   --test) packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-format clang-14 libclang-rt-14-dev libomp-14-dev) ;;

@@ -18,6 +18,7 @@ using testing::Not;
 
 class RunsCommand : public ::testing::Test {
  protected:
+  void SetUp() override { ::setenv("XDG_CACHE_HOME", (dir_ / "cache").c_str(), 1); }
   void train(const std::string& name, std::vector<std::string> more, const std::string& failpoint = "") {
     fs::path quickstart = test::source_dir() / "examples/quickstart";
     std::vector<std::string> words = {"train",

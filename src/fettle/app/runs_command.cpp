@@ -15,6 +15,7 @@
 #include "fettle/base/terminal.h"
 #include "fettle/track/plot.h"
 #include "fettle/track/run_folder.h"
+#include "fettle/track/run_index.h"
 #include "fettle/track/run_record.h"
 #include "fettle/track/tensorboard.h"
 
@@ -64,7 +65,8 @@ Json as_json(const RunFolder& run) {
 }
 
 void list(const std::string& root, bool json, const std::string& tag) {
-  std::vector<RunFolder> runs = find_run_folders(root);
+  RunIndex index(default_run_index());
+  std::vector<RunFolder> runs = find_run_folders(root, index);
   if (!tag.empty())
     std::erase_if(runs, [&](const RunFolder& run) {
       const std::vector<std::string> tags = read_notes(run.path).tags;

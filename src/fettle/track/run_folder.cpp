@@ -10,6 +10,7 @@
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
 #include "fettle/base/json.h"
+#include "fettle/track/run_index.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
@@ -84,9 +85,9 @@ Json read_if_there(const fs::path& path) {
   return json.is_object() ? json : Json::object();
 }
 
-void find_below(const fs::path& folder, int depth, std::vector<RunFolder>& runs) {
+void find_below(const fs::path& folder, int depth, RunIndex& index, std::vector<RunFolder>& runs) {
   if (is_run_folder(folder)) {
-    runs.push_back(read_run_folder(folder));
+    runs.push_back(index.read(folder));
     return;
   }
   if (depth == 0) return;
@@ -95,7 +96,7 @@ void find_below(const fs::path& folder, int depth, std::vector<RunFolder>& runs)
        fs::directory_iterator(folder, fs::directory_options::skip_permission_denied, error)) {
     std::string name = entry.path().filename().string();
     if (entry.is_directory(error) && !entry.is_symlink(error) && !name.starts_with("."))
-      find_below(entry.path(), depth - 1, runs);
+      find_below(entry.path(), depth - 1, index, runs);
   }
 }
 
@@ -131,7 +132,6 @@ RunFolder read_run_folder(const fs::path& folder) {
     fail_input("{}: not the folder of a run: no trainer_log.jsonl", folder.string());
   RunFolder run;
   run.path = folder;
-  run.changed = fs::last_write_time(folder / "trainer_log.jsonl");
   run.options = read_options(folder / "run_config.yaml");
   fs::path plain = folder.lexically_normal();
   run.name = (plain.has_filename() ? plain : plain.parent_path()).filename().string();
@@ -144,16 +144,22 @@ RunFolder read_run_folder(const fs::path& folder) {
   run.best_step = static_cast<int64_t>(number(state, "best_global_step").value_or(0));
   run.step = std::max(run.step, static_cast<int64_t>(number(state, "global_step").value_or(0)));
   run.total_steps = std::max(run.total_steps, static_cast<int64_t>(number(state, "max_steps").value_or(0)));
-  run.status = is_locked(folder) ? RunFolder::Status::kRunning
-               : run.train_loss  ? RunFolder::Status::kFinished
-                                 : RunFolder::Status::kInterrupted;
+  refresh_status(run);
   return run;
 }
 
-std::vector<RunFolder> find_run_folders(const fs::path& root) {
+void refresh_status(RunFolder& run) {
+  run.changed = fs::last_write_time(run.path / "trainer_log.jsonl");
+  run.status = is_locked(run.path) ? RunFolder::Status::kRunning
+               : run.train_loss    ? RunFolder::Status::kFinished
+                                   : RunFolder::Status::kInterrupted;
+}
+
+std::vector<RunFolder> find_run_folders(const fs::path& root, RunIndex& index) {
   if (!fs::is_directory(root)) fail_input("{}: no such folder", root.string());
   std::vector<RunFolder> runs;
-  find_below(root, kDepth, runs);
+  find_below(root, kDepth, index, runs);
+  index.forget_missing(root);
   std::sort(runs.begin(), runs.end(),
             [](const RunFolder& a, const RunFolder& b) { return a.changed > b.changed; });
   return runs;

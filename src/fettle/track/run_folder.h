@@ -41,7 +41,10 @@ const char* status_name(RunFolder::Status status);
 bool is_run_folder(const std::filesystem::path& folder);
 /// Reads it; damaged lines are passed over. Error(kBadInput) when it is not the folder of a run.
 RunFolder read_run_folder(const std::filesystem::path& folder);
+/// Asks the system whether a process trains there now, and when the log was last written.
+void refresh_status(RunFolder& run);
+class RunIndex;
 /// All runs below `root` (up to six folders deep), the newest first.
-std::vector<RunFolder> find_run_folders(const std::filesystem::path& root);
+std::vector<RunFolder> find_run_folders(const std::filesystem::path& root, RunIndex& index);
 
 }  // namespace fettle
