@@ -233,7 +233,7 @@ TEST(DataPreview, PreferenceRowsAreSaidNotToTrain) {
   ProcessResult result = run_fettle({"data", "preview", (dir / "dpo.jsonl").string()});
   EXPECT_EQ(result.code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("which stage sft does not train"));
-  EXPECT_THAT(result.out, HasSubstr("assistant: good"));
+  EXPECT_THAT(result.out, HasSubstr("user: q\nchosen: good\nrejected: bad\n"));
 }
 
 TEST(DataAssets, TheMedicalConversionIsOneCommand) {

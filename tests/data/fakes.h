@@ -15,8 +15,8 @@ class ByteTokenizer : public Tokenizer {
     for (char c : text) ids.push_back(static_cast<unsigned char>(c) + 10);
     return ids;
   }
-  Encoding encode_with_types(std::string_view text, std::optional<std::string_view> pair,
-                             bool) const override {
+  Encoding encode_with_types(std::string_view text, std::optional<std::string_view> pair, bool,
+                             std::optional<int64_t>) const override {
     Encoding out{encode(text, false), {}, {}};
     out.type_ids.assign(out.ids.size(), 0);
     if (pair)

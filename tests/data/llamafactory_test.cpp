@@ -43,6 +43,32 @@ TEST(LlamaFactory, IdsAndLabels) {
   }
 }
 
+TEST(LlamaFactory, PreferencePairs) {
+  // Gives the two sides in turn.
+  class Sides final : public test::PlainTemplate {
+   public:
+    explicit Sides(const Json& c) : case_(c) {}
+    EncodedTurn encode_oneturn(const Conversation& side) const override {
+      return {case_["question"].get<Ids>(), case_["answers"][side.system == "chosen" ? 0 : 1].get<Ids>()};
+    }
+    bool efficient_eos() const override { return case_["efficient_eos"]; }
+
+   private:
+    const Json& case_;
+  };
+  for (const Json& c : answers()["preference_pairs"]) {
+    PreferencePair pair;
+    pair.chosen.system = "chosen";
+    EncodedExample encoded = encode_pair(Sides(c), pair, c["cutoff_len"], Truncation::kTurns);
+    std::vector<Example> sides = encoded.example.samples();
+    ASSERT_EQ(sides.size(), 2u);
+    EXPECT_EQ(sides[0].ids, c["chosen_input_ids"].get<Ids>()) << c.dump();
+    EXPECT_EQ(sides[0].labels, c["chosen_labels"].get<Ids>()) << c.dump();
+    EXPECT_EQ(sides[1].ids, c["rejected_input_ids"].get<Ids>()) << c.dump();
+    EXPECT_EQ(sides[1].labels, c["rejected_labels"].get<Ids>()) << c.dump();
+  }
+}
+
 TEST(LlamaFactory, Conversions) {
   const std::map<Role, std::string> names = {{Role::kUser, "user"},
                                              {Role::kAssistant, "assistant"},

@@ -58,6 +58,10 @@ TEST(LlamaFactoryTemplates, EveryNamedTemplateEncodesAsTheOriginal) {
       Conversation conversation = conversation_of(fixture["conversations"][row["case"].get<std::string>()]);
       std::vector<EncodedTurn> turns = chat->encode_turns(conversation);
       ASSERT_EQ(turns.size(), row["pairs"].size());
+      EncodedTurn one = chat->encode_oneturn(conversation);
+      EncodedTurn joined = joined_turns(turns);
+      EXPECT_EQ(shown(one.source), row.contains("oneturn") ? row["oneturn"][0] : Json(shown(joined.source)));
+      EXPECT_EQ(shown(one.target), row.contains("oneturn") ? row["oneturn"][1] : Json(shown(joined.target)));
       for (size_t i = 0; i < turns.size(); ++i) {
         EXPECT_EQ(shown(turns[i].source), row["pairs"][i][0].get<std::string>());
         EXPECT_EQ(shown(turns[i].target), row["pairs"][i][1].get<std::string>());

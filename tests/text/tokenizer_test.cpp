@@ -75,6 +75,24 @@ TEST_P(RealTokenizer, PairsEqualHuggingFace) {
   EXPECT_GT(rows, 3);
 }
 
+// The longer text is cut first, special tokens stay: what enable_truncation(max_length) of `tokenizers`
+// gives.
+TEST(TokenizerTruncation, CutsTheLongerTextFirst) {
+  FETTLE_REQUIRE_ASSETS();
+  auto tokenizer = load_tokenizer(test::assets_dir() / "tokenizers" / "bert-base-chinese");
+  const std::string a = "我晚上睡不着，怎么办呢", b = "你是谁";
+  using Ids = std::vector<TokenId>;
+  auto cut = [&](const std::string& text, std::optional<std::string_view> pair, int64_t length) {
+    return tokenizer->encode_with_types(text, pair, true, length).ids;
+  };
+  EXPECT_EQ(cut(a, {}, 6), (Ids{101, 2769, 3241, 677, 4717, 102}));
+  EXPECT_EQ(cut(a, b, 6), (Ids{101, 2769, 3241, 102, 872, 102}));
+  EXPECT_EQ(cut(b, a, 6), (Ids{101, 872, 102, 2769, 3241, 102}));
+  EXPECT_EQ(cut(a, b, 9), (Ids{101, 2769, 3241, 677, 102, 872, 3221, 6443, 102}));
+  EXPECT_EQ(cut(a, b, 12), (Ids{101, 2769, 3241, 677, 4717, 679, 4708, 102, 872, 3221, 6443, 102}));
+  EXPECT_EQ(cut(a, b, 30), cut(a, b, 100));
+}
+
 // The same vocabulary from files of the time before tokenizer.json gives the same ids.
 struct OldFiles {
   std::string folder;

@@ -29,10 +29,10 @@ def load_modules():
     load = importlib.import_module
     return (load("llamafactory.data.converter"), load("llamafactory.data.parser"),
             load("llamafactory.data.processor.processor_utils"), load("llamafactory.data.processor.supervised"),
-            load("llamafactory.data.processor.pretrain"))
+            load("llamafactory.data.processor.pretrain"), load("llamafactory.data.processor.pairwise"))
 
 
-converter, parser, utils, supervised, pretrain = load_modules()
+converter, parser, utils, supervised, pretrain, pairwise = load_modules()
 
 
 class Plugin:
@@ -80,6 +80,26 @@ def encodings():
             continue  # an eos label for a source that was cut to nothing: a defect, not an answer
         cases.append(dict(pairs=pairs, cutoff_len=cutoff, train_on_prompt=train_on_prompt, mask_history=mask_history,
                           efficient_eos=efficient, ids=ids, labels=labels))
+    return cases
+
+
+def preference_pairs():
+    """The sides of pairs; a side is (question, answer), of which the chosen one's question counts."""
+    rng = random.Random(3)
+    cases = []
+    for index in range(80):
+        question = [rng.randrange(10, 99) for _ in range(rng.randrange(1, 20))]
+        answers = [[rng.randrange(10, 99) for _ in range(rng.randrange(1, 20))] for _ in range(2)]
+        efficient, cutoff = index % 2 == 1, rng.choice([6, 12, 20, 33, 200])
+        template = Template([], efficient)
+        sides = iter(answers)
+        template.encode_oneturn = lambda *_: (list(question), list(next(sides)))
+        processor = pairwise.PairwiseDatasetProcessor(
+            template=template, tokenizer=types.SimpleNamespace(eos_token_id=2), processor=None,
+            data_args=types.SimpleNamespace(cutoff_len=cutoff))
+        chosen, chosen_labels, rejected, rejected_labels = processor._encode_data_example([], [None, None], None, None, [], [], [])
+        cases.append(dict(question=question, answers=answers, efficient_eos=efficient, cutoff_len=cutoff, chosen_input_ids=chosen,
+                          chosen_labels=chosen_labels, rejected_input_ids=rejected, rejected_labels=rejected_labels))
     return cases
 
 
@@ -195,7 +215,7 @@ def blocks():
 
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
-    answers = dict(made_with="llamafactory 0.9.5", budgets=budgets(), encodings=encodings(), conversions=conversions(),
+    answers = dict(made_with="llamafactory 0.9.5", budgets=budgets(), encodings=encodings(), preference_pairs=preference_pairs(), conversions=conversions(),
                    knapsacks=knapsacks(), blocks=blocks())
     lines = [f'"{key}": ' + (json.dumps(value) if isinstance(value, str) else
                              "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False, separators=(",", ":")) for item in value) + "\n]")

@@ -96,6 +96,10 @@ for name, template in sorted(TEMPLATES.items()):
             print(name, case, type(error).__name__, error)
             continue
         rows.append({"case": case, "pairs": [[shown(a), shown(b)] for a, b in pairs]})
+        # All before the last answer as one, as for preference pairs; written where it is not the pairs put together.
+        oneturn = [shown(ids) for ids in template.encode_oneturn(tokenizer, messages, given.get("system"), given.get("tools"))]
+        if oneturn != ["".join(shown(a) + shown(b) for a, b in pairs[:-1]) + shown(pairs[-1][0]), shown(pairs[-1][1])]:
+            rows[-1]["oneturn"] = oneturn
     out[name] = rows
 path = os.path.join(os.path.dirname(__file__), "../../tests/golden/text/llamafactory_templates.json")
 with open(path, "w", encoding="utf-8") as file:

@@ -63,6 +63,7 @@ void print_row(const PreviewFlags& flags, int64_t number, const Record& record, 
   fmt::print("{}\n", styled(heading(number, record, row), Style::kBold, stdout));
   if (!row.problem.empty())
     fmt::print("{} {}\n", styled("not used:", Style::kRed, stdout), visible_text(row.problem));
+  if (!row.label.empty()) fmt::print("label: {}\n", visible_text(row.label));
   if (row.example.ids.empty()) {
     std::string text = visible_text(row.text);
     if (!text.empty()) fmt::print("{}{}", text, text.back() == '\n' ? "" : "\n");
@@ -71,12 +72,26 @@ void print_row(const PreviewFlags& flags, int64_t number, const Record& record, 
                  format_count(row.trained_characters));
     return;
   }
-  fmt::print("{}\n", preview_example(row.example, tokenizer, use_color(stdout)));
-  if (std::string cut = cut_text(row, tokenizer); !cut.empty())
-    fmt::print("{}\n", styled(cut, Style::kYellow, stdout));
-  if (flags.tokens.value_or(1) > 0)
-    fmt::print("\n{}", flags.tokens ? token_table(row.example, tokenizer, {{0, *flags.tokens}}, columns)
-                                    : usual_tokens(row.example, tokenizer, columns));
+  std::vector<Example> samples = row.example.samples(), whole = row.whole.samples();
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (row.form == Form::kPreference)
+      fmt::print("{}{}\n", i == 0 ? "" : "\n", styled(i == 0 ? "chosen" : "rejected", Style::kBold, stdout));
+    InspectedRow side;
+    side.example = samples[i];
+    if (row.truncated) side.whole = whole[i];
+    side.truncated = row.truncated && side.whole.ids.size() > side.example.ids.size();
+    if (row.form == Form::kLabelled) {
+      // The class is no token of the text.
+      for (Example* part : {&side.example, &side.whole})
+        std::fill(part->labels.begin(), part->labels.end(), kIgnoreLabel);
+    }
+    fmt::print("{}\n", preview_example(side.example, tokenizer, use_color(stdout)));
+    if (std::string cut = cut_text(side, tokenizer); !cut.empty())
+      fmt::print("{}\n", styled(cut, Style::kYellow, stdout));
+    if (flags.tokens.value_or(1) > 0)
+      fmt::print("\n{}", flags.tokens ? token_table(side.example, tokenizer, {{0, *flags.tokens}}, columns)
+                                      : usual_tokens(side.example, tokenizer, columns));
+  }
 }
 
 OrderedJson row_json(int64_t number, const Record& record, const InspectedRow& row,
@@ -84,10 +99,25 @@ OrderedJson row_json(int64_t number, const Record& record, const InspectedRow& r
   OrderedJson out = {{"row", number}, {"origin", record.origin}, {"form", form_name(row.form)}};
   if (!row.problem.empty()) out["problem"] = row.problem;
   out["truncated"] = row.truncated;
+  auto text = [&](const Example& example) {
+    return tokenizer ? OrderedJson(tokenizer->decode(example.ids, false)) : OrderedJson();
+  };
   if (row.example.ids.empty()) {
     out["text"] = row.text;
+  } else if (row.form == Form::kPreference) {
+    std::vector<Example> sides = row.example.samples();
+    for (size_t i = 0; i < sides.size(); ++i) {
+      const std::string side = i == 0 ? "chosen" : "rejected";
+      out[side + "_text"] = text(sides[i]);
+      out[side + "_input_ids"] = sides[i].ids;
+      out[side + "_labels"] = sides[i].labels;
+    }
+  } else if (row.form == Form::kLabelled) {
+    out["text"] = text(row.example);
+    out["input_ids"] = row.example.ids;
+    out["label"] = row.example.labels.back();
   } else {
-    if (tokenizer) out["text"] = tokenizer->decode(row.example.ids, false);
+    if (tokenizer) out["text"] = text(row.example);
     out["input_ids"] = row.example.ids;
     out["labels"] = row.example.labels;
   }

@@ -10,11 +10,13 @@
 #include "fettle/base/error.h"
 #include "fettle/base/threads.h"
 #include "fettle/base/utf8.h"
+#include "fettle/data/class_numbers.h"
 #include "fettle/data/encode.h"
 #include "fettle/data/encoded_files.h"
 #include "fettle/data/forms/forms.h"
 #include "fettle/data/packing.h"
 #include "fettle/data/row_selection.h"
+#include "fettle/data/template_disagreement.h"
 #include "fettle/data/text_blocks.h"
 
 namespace fettle {
@@ -88,11 +90,15 @@ uint64_t content_hash(const Conversation& conversation) {
   return hash;
 }
 
+bool trains_pairs(const std::string& stage) {
+  return stage == "rm" || stage == "dpo";
+}
+
 /// One data set on its way to examples.
 class DatasetLoader {
  public:
-  DatasetLoader(const DatasetEntry& entry, const DatasetRequest& request, Dataset& out)
-      : entry_(entry), request_(request), out_(out) {}
+  DatasetLoader(const DatasetEntry& entry, const DatasetRequest& request, ClassNumbers& classes, Dataset& out)
+      : entry_(entry), request_(request), classes_(classes), out_(out) {}
 
   /// Notes where the named template and the model's own write the first row differently.
   void compare_templates() { compares_ = true; }
@@ -156,7 +162,8 @@ class DatasetLoader {
 
   void decide_form(const Record& first) {
     bool tokens = first.value.is_object() && first.value.contains("input_ids");
-    form_ = tokens || request_.stage == "sft" ? detect_form(entry_, first) : Form::kText;
+    form_ = tokens || request_.stage != "pt" ? detect_form(entry_, first) : Form::kText;
+    if (request_.stage != "sft" && request_.stage != "pt") return check_special_stage(first);
     if (form_ == Form::kTokens) return;
     if (form_ == Form::kPattern) {
       if (!request_.tokenizer) fail_input("{}: prompt_pattern needs a tokenizer", entry_.path.string());
@@ -185,6 +192,19 @@ class DatasetLoader {
     note_unread_fields(first);
   }
 
+  void check_special_stage(const Record& first) {
+    const bool pairs = trains_pairs(request_.stage);
+    FETTLE_CHECK(pairs || request_.stage == "classification", "stage {}", request_.stage);
+    if (form_ != (pairs ? Form::kPreference : Form::kLabelled))
+      fail_input("{}: stage {} needs rows with {}; these have the {} form", first.origin, request_.stage,
+                 pairs ? "a chosen and a rejected answer" : "a text and a label", form_name(form_));
+    if (pairs && !request_.chat)
+      fail_input("{}: the model has no chat template; name one, for example template=chatml",
+                 entry_.path.string());
+    if (!pairs && !request_.tokenizer) fail_input("stage classification: the model has no tokenizer");
+    if (!pairs) classes_.read(request_, first);
+  }
+
   void note_unread_fields(const Record& first) {
     for (const std::string& field : unread_fields(form_, entry_, first.value))
       out_.notes.push_back(
@@ -195,15 +215,18 @@ class DatasetLoader {
 
   void decide_form_to_inspect(const Record& first) {
     bool tokens = first.value.is_object() && first.value.contains("input_ids");
-    form_ = tokens || request_.stage == "sft" ? detect_form(entry_, first) : Form::kText;
+    form_ = tokens || request_.stage != "pt" ? detect_form(entry_, first) : Form::kText;
     if (form_ == Form::kText && request_.tokenizer) blocks_ = std::make_unique<TextBlocks>(request_, out_);
+    if (form_ == Form::kLabelled) classes_.read(request_, first);
     if (form_ == Form::kPreference || form_ == Form::kLabelled)
-      out_.notes.push_back(
-          fmt::format("{}: rows have the {} form, which stage {} does not train; they are read as dialogues "
-                      "with the {}, as "
-                      "`fettle data convert` writes them",
-                      entry_.name, form_name(form_), request_.stage,
-                      form_ == Form::kPreference ? "chosen answers" : "labels as answers"));
+      out_.notes.push_back(fmt::format(
+          "{}: rows have the {} form, which stage {} does not train; they are shown as {}. `fettle "
+          "data convert IN OUT --to sharegpt` makes dialogues with the {} of it, which stage sft "
+          "trains",
+          entry_.name, form_name(form_), request_.stage,
+          form_ == Form::kPreference ? "the pairs that stages rm and dpo of LLaMA-Factory see"
+                                     : "a classifier sees them",
+          form_ == Form::kPreference ? "chosen answers" : "labels as answers"));
     if (form_ != Form::kTokens && form_ != Form::kText && form_ != Form::kPattern) note_unread_fields(first);
   }
 
@@ -218,13 +241,18 @@ class DatasetLoader {
         inspect_pattern(record, row);
       else if (form_ == Form::kText)
         inspect_text(record, row);
+      else if (form_ == Form::kPreference)
+        inspect_pair(record, row);
+      else if (form_ == Form::kLabelled)
+        inspect_labelled(record, row);
       else
         inspect_conversation(record, row);
     } catch (const BadRow& bad) {
       row.problem = bad.reason;
       row.content = 0;
     }
-    if (row.problem.empty() && !row.example.ids.empty() && !has_target(row.example)) {
+    if (row.problem.empty() && !row.example.ids.empty() && form_ != Form::kLabelled &&
+        !has_target(row.example)) {
       row.without_label = true;
       row.problem = row.truncated ? "no trained token is left within cutoff_len" : "no token has a label";
     }
@@ -239,7 +267,7 @@ class DatasetLoader {
     if (!row.truncated) return;
     DatasetRequest request = request_;
     request.cutoff_len = INT64_MAX;
-    row.whole = DatasetLoader(entry_, request, out_).from_tokens(record).example;
+    row.whole = DatasetLoader(entry_, request, classes_, out_).from_tokens(record).example;
   }
 
   void inspect_pattern(const Record& record, InspectedRow& row) const {
@@ -255,7 +283,7 @@ class DatasetLoader {
     if (!row.truncated) return;
     DatasetRequest request = request_;
     request.cutoff_len = INT64_MAX;
-    row.whole = DatasetLoader(entry_, request, out_).from_pattern(record).example;
+    row.whole = DatasetLoader(entry_, request, classes_, out_).from_pattern(record).example;
   }
 
   void inspect_text(const Record& record, InspectedRow& row) const {
@@ -268,8 +296,51 @@ class DatasetLoader {
     row.example.labels = row.example.ids;
   }
 
+  void inspect_pair(const Record& record, InspectedRow& row) const {
+    PreferencePair pair = to_pair(entry_, record.value);
+    const std::string& better = pair.chosen.messages.back().content;
+    const std::string& worse = pair.rejected.messages.back().content;
+    Conversation both = pair.chosen;
+    both.messages.push_back(pair.rejected.messages.back());
+    describe(both, row);
+    row.rounds = std::ssize(pair.chosen.messages) / 2;
+    row.trained_characters = count_characters(better) + count_characters(worse);
+    if (!request_.chat) return;
+    row.text.clear();
+    EncodedExample encoded = encode_sides(pair, record.origin, request_.cutoff_len);
+    row.truncated = encoded.truncated;
+    if (row.truncated) row.whole = encode_sides(pair, record.origin, INT64_MAX).example;
+    row.example = std::move(encoded.example);
+  }
+
+  void inspect_labelled(const Record& record, InspectedRow& row) const {
+    LabelledText given = to_labelled(record.value);
+    const int32_t number = classes_.number_of(given);
+    row.label =
+        given.named ? fmt::format("{} (class {})", given.label, number) : fmt::format("class {}", number);
+    row.text = given.pair ? given.text + "\n" + *given.pair : given.text;
+    row.characters = count_characters(row.text);
+    row.content = XXH3_64bits_withSeed(row.text.data(), row.text.size(), static_cast<uint64_t>(number));
+    if (!request_.tokenizer) return;
+    EncodedExample encoded = encode_labelled(*request_.tokenizer, given, number, request_.cutoff_len);
+    row.truncated = encoded.truncated;
+    if (row.truncated) row.whole = encode_labelled(*request_.tokenizer, given, number, INT64_MAX).example;
+    row.example = std::move(encoded.example);
+  }
+
   void inspect_conversation(const Record& record, InspectedRow& row) const {
     Conversation conversation = to_conversation(form_, entry_, record.value);
+    describe(conversation, row);
+    if (!request_.chat) return;
+    row.text.clear();
+    RowResult result = encode_row(conversation, record.origin, request_.cutoff_len);
+    row.truncated = result.truncated;
+    if (row.truncated) row.whole = encode_row(conversation, record.origin, INT64_MAX).example;
+    row.example = std::move(result.example);
+  }
+
+  // What a conversation says, without template.
+  void describe(const Conversation& conversation, InspectedRow& row) const {
     row.content = content_hash(conversation);
     row.placeholder = has_placeholder(conversation);
     row.characters = count_characters(conversation.system);
@@ -286,53 +357,23 @@ class DatasetLoader {
                          : message.role == Role::kAssistant ? "assistant: "
                          : message.role == Role::kFunction  ? "function call: "
                                                             : "observation: ";
+      if (form_ == Form::kPreference && &message + 1 >= &last)
+        role = &message == &last ? "rejected: " : "chosen: ";
       if (!request_.chat) row.text += role + message.content + "\n";
     }
-    if (!request_.chat) return;
-    row.text.clear();
-    RowResult result = encode_row(conversation, record.origin, request_.cutoff_len);
-    row.truncated = result.truncated;
-    if (row.truncated) row.whole = encode_row(conversation, record.origin, INT64_MAX).example;
-    row.example = std::move(result.example);
   }
 
   void note_disagreement(const Record& record) const {
-    if (!request_.chat || !request_.tokenizer || request_.tokenizer->chat_template().empty() || blocks_)
-      return;
-    std::string named, own;
+    if (!request_.chat || !request_.tokenizer || blocks_) return;
     try {
       Conversation conversation = to_conversation(form_, entry_, record.value);
       if (conversation.system.empty()) conversation.system = request_.default_system;
-      std::shared_ptr<const ChatTemplate> other = make_chat_template("", request_.tokenizer);
-      if (other->name() == request_.chat->name()) return;
-      auto text = [&](const ChatTemplate& chat) {
-        std::vector<TokenId> ids;
-        for (const EncodedTurn& turn : chat.encode_turns(conversation)) {
-          ids.insert(ids.end(), turn.source.begin(), turn.source.end());
-          ids.insert(ids.end(), turn.target.begin(), turn.target.end());
-        }
-        return request_.tokenizer->decode(ids, false);
-      };
-      named = text(*request_.chat);
-      own = text(*other);
+      std::string note =
+          template_disagreement(*request_.chat, request_.tokenizer, conversation, record.origin);
+      if (!note.empty()) out_.notes.push_back(std::move(note));
     } catch (const BadRow&) {
-      return;
-    } catch (const Error&) {
-      return;  // one of the two cannot write this row, which is told where it matters
+      // The row is dropped and counted where it is encoded.
     }
-    // White space behind the last answer is never seen by the model when it answers.
-    for (std::string* side : {&named, &own}) side->resize(side->find_last_not_of(" \n") + 1);
-    if (named == own) return;
-    size_t at = 0;
-    while (at < named.size() && at < own.size() && named[at] == own[at]) ++at;
-    while (at > 0 && (static_cast<unsigned char>(named[std::min(at, named.size() - 1)]) & 0xC0) == 0x80) --at;
-    auto excerpt = [&](const std::string& side) {
-      return at >= side.size() ? std::string("(end)") : "\"" + printable(side.substr(at), 60) + "\"";
-    };
-    out_.notes.push_back(fmt::format(
-        "template {} and the model's own chat template write {} differently, first at byte {}: {} and {}. "
-        "The model was made with its own; leave `template` out to use that",
-        request_.chat->name(), record.origin, at, excerpt(named), excerpt(own)));
   }
 
   RowResult convert(const Record& record) const {
@@ -344,13 +385,17 @@ class DatasetLoader {
         result = from_pattern(record);
       else if (blocks_)
         result = from_text(record);
+      else if (form_ == Form::kPreference)
+        result = from_pair(record);
+      else if (form_ == Form::kLabelled)
+        result = from_labels(record);
       else
         result = from_conversation(record);
     } catch (const BadRow& bad) {
       result.problem = bad.reason;
       return result;
     }
-    if (!blocks_ && !has_target(result.example)) {
+    if (!blocks_ && form_ != Form::kLabelled && !has_target(result.example)) {
       result.without_label = true;
       result.problem =
           result.truncated ? "no trained token is left within cutoff_len" : "no token has a label";
@@ -400,6 +445,42 @@ class DatasetLoader {
     return result;
   }
 
+  EncodedExample encode_sides(PreferencePair pair, const std::string& origin, int64_t cutoff_len) const {
+    for (Conversation* side : {&pair.chosen, &pair.rejected})
+      if (side->system.empty()) side->system = request_.default_system;
+    EncodedExample encoded;
+    try {
+      encoded = encode_pair(*request_.chat, pair, cutoff_len, request_.truncation);
+    } catch (const Error& error) {
+      if (error.code() == ExitCode::kBadInput) throw BadRow{error.what()};
+      throw;
+    }
+    check_ids(encoded.example.ids, request_.vocab_size, origin);
+    return encoded;
+  }
+
+  RowResult from_pair(const Record& record) const {
+    PreferencePair pair = to_pair(entry_, record.value);
+    RowResult result;
+    result.placeholder = has_placeholder(pair.chosen);
+    EncodedExample encoded = encode_sides(std::move(pair), record.origin, request_.cutoff_len);
+    result.example = std::move(encoded.example);
+    result.truncated = encoded.truncated;
+    return result;
+  }
+
+  RowResult from_labels(const Record& record) const {
+    LabelledText given = to_labelled(record.value);
+    EncodedExample encoded =
+        encode_labelled(*request_.tokenizer, given, classes_.number_of(given), request_.cutoff_len);
+    if (encoded.example.ids.empty()) throw BadRow{"the text is empty"};
+    check_ids(encoded.example.ids, request_.vocab_size, record.origin);
+    RowResult result;
+    result.example = std::move(encoded.example);
+    result.truncated = encoded.truncated;
+    return result;
+  }
+
   RowResult from_conversation(const Record& record) const {
     return encode_row(to_conversation(form_, entry_, record.value), record.origin, request_.cutoff_len);
   }
@@ -438,7 +519,7 @@ class DatasetLoader {
     } else if (blocks_) {
       blocks_->append(std::move(result.text), origin);
     } else {
-      out_.examples.append(result.example, origin);
+      for (const Example& sample : result.example.samples()) out_.examples.append(sample, origin);
     }
   }
 
@@ -473,6 +554,7 @@ class DatasetLoader {
 
   const DatasetEntry& entry_;
   const DatasetRequest& request_;
+  ClassNumbers& classes_;
   Dataset& out_;
   bool compares_ = false;
   Form form_ = Form::kText;
@@ -495,15 +577,21 @@ void interleave(const DatasetRequest& request, const std::vector<size_t>& ends, 
 
 }  // namespace
 
+DatasetEntry dataset_entry(const DatasetRequest& request, const std::string& name) {
+  DatasetEntry entry = find_dataset(request.dataset_dir, name);
+  if (!entry.pattern) entry.pattern = request.pattern;
+  return entry;
+}
+
 std::vector<std::string> inspect_dataset(const DatasetRequest& request,
                                          const std::function<bool(int64_t row)>& wanted,
                                          const std::function<void(Record&&, InspectedRow&&)>& take) {
   Dataset data;
+  ClassNumbers classes;
   int64_t row = 0;
   for (const std::string& name : request.datasets) {
-    DatasetEntry entry = find_dataset(request.dataset_dir, name);
-    if (!entry.pattern) entry.pattern = request.pattern;
-    DatasetLoader(entry, request, data).inspect(row, wanted, take);
+    DatasetEntry entry = dataset_entry(request, name);
+    DatasetLoader(entry, request, classes, data).inspect(row, wanted, take);
   }
   return data.notes;
 }
@@ -513,14 +601,15 @@ Dataset load_dataset(const DatasetRequest& request) {
   std::vector<size_t> ends;  // of each data set in data.examples
   auto encode = [&](const std::filesystem::path& files) {
     if (!files.empty()) data.examples = Examples::in_files(files);
+    ClassNumbers classes;
     for (const std::string& name : request.datasets) {
-      DatasetEntry entry = find_dataset(request.dataset_dir, name);
-      if (!entry.pattern) entry.pattern = request.pattern;
-      DatasetLoader loader(entry, request, data);
+      DatasetEntry entry = dataset_entry(request, name);
+      DatasetLoader loader(entry, request, classes, data);
       if (ends.empty()) loader.compare_templates();
       loader.run();
       ends.push_back(data.examples.size());
     }
+    data.label_names = classes.names();
     data.examples.seal();
   };
   if (request.files.empty())
@@ -529,6 +618,13 @@ Dataset load_dataset(const DatasetRequest& request) {
     encode_in_files(request, data, ends, encode);
   if (data.examples.empty())
     fail_input("dataset {}: no example is left to learn from", fmt::join(request.datasets, ", "));
+  if (trains_pairs(request.stage)) {
+    std::vector<std::vector<int64_t>> sides(data.examples.size() / 2);
+    for (size_t i = 0; i < sides.size(); ++i)
+      sides[i] = {static_cast<int64_t>(2 * i), static_cast<int64_t>(2 * i + 1)};
+    data.examples = data.examples.grouped(sides);
+    for (size_t& end : ends) end /= 2;
+  }
   if (request.mix_strategy != MixStrategy::kConcat && ends.size() > 1) interleave(request, ends, data);
   return data;
 }

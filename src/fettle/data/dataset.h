@@ -30,7 +30,9 @@ struct DatasetRequest {
   std::string default_system;
   /// Rows of data sets without a pattern of their own are put together by this one; may be null.
   std::shared_ptr<const PromptPattern> pattern;
-  std::string stage = "sft";  ///< "sft" or "pt" (plain text)
+  /// "sft" (dialogues), "pt" (plain text), "rm" and "dpo" (preference pairs: every row has the chosen and the
+  /// rejected side as two samples), "classification" (the label of the last token is the class).
+  std::string stage = "sft";
   /// Stage pt: texts end to end in blocks of cutoff_len (default), or one by one. Stage sft: whether
   /// pack_rows() shall follow.
   std::optional<bool> packing;
@@ -61,7 +63,12 @@ struct Dataset {
   int64_t dropped = 0;        ///< rows that do not fit, those without a label included
   int64_t without_label = 0;  ///< rows that lost all labels
   int64_t truncated = 0;
+  std::vector<std::string> label_names;  ///< stage classification, by class number; empty: labels are numbers
 };
+
+/// The entry of one of request.datasets, with the request's pattern where it has none of its own. Errors as
+/// find_dataset().
+DatasetEntry dataset_entry(const DatasetRequest& request, const std::string& name);
 
 /// Reads, converts and encodes, in the order of the rows whatever the number of threads; holds only a few
 /// thousand rows besides the result. Error(kUsage) for an unknown name; Error(kBadInput) for files that
@@ -77,8 +84,10 @@ struct InspectedRow {
   bool placeholder = false;  ///< holds {{name}} or {{author}}, which are to be replaced
   int64_t rounds = 0;        ///< answers of a conversation
   /// As trained, and before cutoff_len; empty without a tokenizer. A plain text is shown alone, though stage
-  /// pt joins texts into blocks.
+  /// pt joins texts into blocks. A preference pair has two samples, chosen and rejected. Of a labelled text
+  /// the last token's label is the class.
   Example example, whole;
+  std::string label;                               ///< of a labelled text, as the row spells it
   int64_t characters = 0, trained_characters = 0;  ///< of the texts without template
   std::string text;      ///< the texts, a line for each turn, when there is no tokenizer
   uint64_t content = 0;  ///< hash of what the row says; 0 when it cannot be used

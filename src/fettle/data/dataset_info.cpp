@@ -17,7 +17,11 @@ const Fields kColumns = {
     {"prompt", "instruction"}, {"query", "input"}, {"response", "output"}, {"messages", "conversations"}};
 /// Not read unless an entry names them; rows of files that stand in no registry may have them under these
 /// names.
-const Fields kMoreColumns = {{"history", "history"}, {"system", "system"}, {"tools", "tools"}};
+const Fields kMoreColumns = {{"history", "history"},
+                             {"system", "system"},
+                             {"tools", "tools"},
+                             {"chosen", "chosen"},
+                             {"rejected", "rejected"}};
 const Fields kTags = {
     {"role_tag", "from"},     {"content_tag", "value"},           {"user_tag", "human"},
     {"assistant_tag", "gpt"}, {"observation_tag", "observation"}, {"function_tag", "function_call"},
@@ -105,12 +109,10 @@ class EntryReader {
       if (value.is_null()) continue;
       for (const char* other : {"images", "videos", "audios"})
         if (name == other) fail_input("{}: {}.{}: only text can be trained on", origin_, key, name);
-      // The fields of preference data are known by their own names.
-      if ((name == "chosen" || name == "rejected" || name == "kto_tag") && value.is_string()) {
-        std::string usual = name == "kto_tag" ? "label" : name;
-        if (value != usual && value != name)
-          fail_input("{}: {}.{}: expected \"{}\", other names of this field are not supported", origin_, key,
-                     name, usual);
+      if (name == "kto_tag" && value.is_string()) {
+        if (value != "label" && value != name)
+          fail_input("{}: {}.{}: expected \"label\", other names of this field are not supported", origin_,
+                     key, name);
         continue;
       }
       if (!known.contains(name)) {

@@ -18,7 +18,7 @@ struct DatasetEntry {
   std::filesystem::path path;                  ///< file, folder or pattern
   bool registered = false;                     ///< from dataset_info.json: only the columns it names are read
   std::string formatting;                      ///< "alpaca", "sharegpt", "openai"; empty: told from the rows
-  std::map<std::string, std::string> columns;  ///< prompt, query, response, history, messages, system, tools
+  std::map<std::string, std::string> columns;  ///< prompt, query, response, history, messages, system, …
   std::map<std::string, std::string> tags;     ///< role_tag, content_tag, user_tag, assistant_tag, …
   bool tags_given = false;
   std::shared_ptr<const PromptPattern> pattern;  ///< null: rows have a form of their own

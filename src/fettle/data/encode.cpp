@@ -1,6 +1,7 @@
 #include "fettle/data/encode.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "fettle/base/error.h"
 
@@ -36,6 +37,52 @@ bool cut_example(Example& example, int64_t cutoff_len, Truncation truncation) {
     list->resize(static_cast<size_t>(cutoff_len));
   }
   return true;
+}
+
+EncodedExample encode_pair(const ChatTemplate& chat, const PreferencePair& pair, int64_t cutoff_len,
+                           Truncation truncation) {
+  EncodedTurn turns[] = {chat.encode_oneturn(pair.chosen), chat.encode_oneturn(pair.rejected)};
+  size_t longest = 0;
+  for (EncodedTurn& turn : turns) {
+    if (chat.efficient_eos()) turn.target.push_back(chat.stop_ids().at(0));
+    longest = std::max(longest, turn.target.size());
+  }
+  // Both sides read the question as the template writes it before the chosen answer.
+  const std::vector<TokenId>& question = turns[0].source;
+  int64_t most_question = INT64_MAX, most_answer = INT64_MAX;
+  if (truncation == Truncation::kTurns)
+    std::tie(most_question, most_answer) =
+        split_budget(static_cast<int64_t>(question.size()), static_cast<int64_t>(longest), cutoff_len);
+  EncodedExample result;
+  for (const EncodedTurn& turn : turns) {
+    Example side;
+    side.ids = question;
+    side.ids.resize(static_cast<size_t>(std::min<int64_t>(most_question, std::ssize(question))));
+    side.labels.assign(side.ids.size(), kIgnoreLabel);
+    const ptrdiff_t kept = std::min<int64_t>(most_answer, std::ssize(turn.target));
+    for (std::vector<int32_t>* list : {&side.ids, &side.labels})
+      list->insert(list->end(), turn.target.begin(), turn.target.begin() + kept);
+    result.truncated |= side.ids.size() < question.size() + turn.target.size();
+    if (truncation != Truncation::kTurns) result.truncated |= cut_example(side, cutoff_len, truncation);
+    Example& both = result.example;
+    both.ids.insert(both.ids.end(), side.ids.begin(), side.ids.end());
+    both.labels.insert(both.labels.end(), side.labels.begin(), side.labels.end());
+    both.lengths.push_back(static_cast<int32_t>(side.ids.size()));
+  }
+  return result;
+}
+
+EncodedExample encode_labelled(const Tokenizer& tokenizer, const LabelledText& given, int32_t class_id,
+                               int64_t cutoff_len) {
+  std::optional<std::string_view> pair;
+  if (given.pair) pair = *given.pair;
+  EncodedExample result;
+  const size_t whole = tokenizer.encode_with_types(given.text, pair, true).ids.size();
+  result.truncated = static_cast<int64_t>(whole) > cutoff_len;
+  result.example.ids = tokenizer.encode_with_types(given.text, pair, true, cutoff_len).ids;
+  result.example.labels.assign(result.example.ids.size(), kIgnoreLabel);
+  if (!result.example.labels.empty()) result.example.labels.back() = class_id;
+  return result;
 }
 
 EncodedExample encode_conversation(const ChatTemplate& chat, const Conversation& conversation,

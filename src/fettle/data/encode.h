@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fettle/data/batch.h"
+#include "fettle/data/forms/forms.h"
 #include "fettle/text/chat.h"
 
 namespace fettle {
@@ -41,5 +42,16 @@ struct EncodedExample {
 /// pair does not fit, and later pairs are dropped.
 EncodedExample encode_conversation(const ChatTemplate& chat, const Conversation& conversation,
                                    const EncodeOptions& options);
+
+/// The chosen and the rejected side of a preference pair as the two samples of one row, as LLaMA-Factory's
+/// pairwise processor: the longer answer decides how many tokens of question and answers stay within
+/// cutoff_len, and every token of the answers has a label.
+EncodedExample encode_pair(const ChatTemplate& chat, const PreferencePair& pair, int64_t cutoff_len,
+                           Truncation truncation);
+
+/// A text (or two) with the tokenizer's special tokens, cut to cutoff_len as truncation=True of Transformers.
+/// The last token's label is the number of the class; nothing else has one.
+EncodedExample encode_labelled(const Tokenizer& tokenizer, const LabelledText& given, int32_t class_id,
+                               int64_t cutoff_len);
 
 }  // namespace fettle

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kMeta = "encoded.json";
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2;
 
 // A data set as it is read: its entry and its files.
 Json data_key(const DatasetRequest& request, const std::string& name) {
@@ -64,6 +64,7 @@ void read_kept(const DatasetRequest& request, const Json& key, Dataset& data, st
     data.dropped = meta.at("dropped");
     data.without_label = meta.at("without_label");
     data.truncated = meta.at("truncated");
+    data.label_names = meta.at("label_names").get<std::vector<std::string>>();
     for (const Json& row : meta.at("dropped_rows"))
       data.dropped_rows.push_back({row.at(0).get<std::string>(), row.at(1).get<std::string>()});
   } catch (const Json::exception&) {
@@ -87,6 +88,7 @@ void write_meta(const fs::path& folder, const Json& key, const Dataset& data,
                {"dropped", data.dropped},
                {"without_label", data.without_label},
                {"truncated", data.truncated},
+               {"label_names", data.label_names},
                {"dropped_rows", dropped}};
   write_file_atomically(folder / kMeta, meta.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }

@@ -81,6 +81,17 @@ void RowList::add(const std::string& origin) {
   if (first.size() < kMost) first.push_back(origin);
 }
 
+namespace {
+
+// Of a preference pair the longer side, which is what cutoff_len and memory see.
+Example longest_sample(const Example& example) {
+  std::vector<Example> samples = example.samples();
+  return *std::max_element(samples.begin(), samples.end(),
+                           [](const Example& a, const Example& b) { return a.ids.size() < b.ids.size(); });
+}
+
+}  // namespace
+
 StatsCollector::StatsCollector(const DatasetRequest& request, const StatsCollector* other) : other_(other) {
   stats_.cutoff_len = request.cutoff_len;
   stats_.compared = other != nullptr;
@@ -116,11 +127,12 @@ void StatsCollector::add(Record&& record, const InspectedRow& row) {
   stats_.in_tokens = encoded;
   stats_.rounds += row.rounds;
   stats_.most_rounds = std::max(stats_.most_rounds, row.rounds);
-  const Example& whole = row.truncated ? row.whole : row.example;
+  const Example whole = longest_sample(row.truncated ? row.whole : row.example);
+  const Example kept = longest_sample(row.example);
   int64_t length = encoded ? static_cast<int64_t>(whole.ids.size()) : row.characters;
   stats_.length += length;
-  stats_.kept += encoded ? static_cast<int64_t>(row.example.ids.size()) : row.characters;
-  stats_.trained += encoded ? row.example.labelled() : row.trained_characters;
+  stats_.kept += encoded ? static_cast<int64_t>(kept.ids.size()) : row.characters;
+  stats_.trained += encoded ? kept.labelled() : row.trained_characters;
   ++rows_of_length_[length];
 }
 

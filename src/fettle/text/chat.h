@@ -47,6 +47,9 @@ class ChatTemplate {
   /// ids depend on slot boundaries as in LLaMA-Factory's encode_multiturn. Error(kBadInput) when turns do not
   /// alternate.
   virtual std::vector<EncodedTurn> encode_turns(const Conversation& conversation) const = 0;
+  /// All before the last answer, and the last answer, as LLaMA-Factory's encode_oneturn: reasoning of earlier
+  /// answers is dropped where a model does not see it again.
+  virtual EncodedTurn encode_oneturn(const Conversation& conversation) const;
   /// Ids of a conversation that ends on a user or observation turn, ready for the answer.
   virtual std::vector<TokenId> encode_prompt(const Conversation& conversation) const = 0;
   /// Ids that end an answer: eos first, then the template's stop words.
@@ -58,6 +61,9 @@ class ChatTemplate {
   /// well.
   virtual std::vector<std::string> notices() const { return {}; }
 };
+
+/// The turns as one: all before the last answer is its source.
+EncodedTurn joined_turns(std::vector<EncodedTurn> turns);
 
 struct ChatTemplateOptions {
   /// Reasoning templates: true writes and trains an empty thought where an answer has none; false removes

@@ -57,32 +57,11 @@ class NamedTemplate final : public ChatTemplate {
   }
 
   std::vector<EncodedTurn> encode_turns(const Conversation& conversation) const override {
-    const std::vector<Message>& messages = conversation.messages;
-    if (messages.size() % 2 != 0) fail_input("a conversation must end with an answer");
-    std::vector<EncodedTurn> turns;
-    for (size_t i = 0; i + 1 < messages.size(); i += 2) {
-      EncodedTurn turn;
-      turn.source = encode_question(conversation, i);
-      std::string answer = messages[i + 1].content;
-      bool last = i + 2 == messages.size();
-      if (spec_.reasoning) {
-        const bool whole = !options_.mask_history || options_.preserve_thinking;
-        bool keep = options_.enable_thinking != false && (whole || last);
-        if (!keep) answer = without_thought(answer);
-        bool has_thought = answer.find(stripped(spec_.thought_begin)) != answer.npos ||
-                           answer.find(stripped(spec_.thought_end)) != answer.npos;
-        if (!has_thought && (whole || last)) {
-          if (options_.enable_thinking.value_or(false))
-            append_text(turn.target, spec_.thought_begin + spec_.thought_end);
-          else
-            append_text(turn.source, spec_.thought_begin + spec_.thought_end);
-        }
-      }
-      append(turn.target, encode_answer(messages[i + 1].role, answer));
-      turn.trained = messages[i + 1].trained;
-      turns.push_back(std::move(turn));
-    }
-    return turns;
+    return encode_turns(conversation, !options_.mask_history || options_.preserve_thinking);
+  }
+
+  EncodedTurn encode_oneturn(const Conversation& conversation) const override {
+    return joined_turns(encode_turns(conversation, options_.preserve_thinking));
   }
 
   std::vector<TokenId> encode_prompt(const Conversation& conversation) const override {
@@ -105,6 +84,35 @@ class NamedTemplate final : public ChatTemplate {
   }
 
  private:
+  /// `whole`: answers before the last are treated as the last one.
+  std::vector<EncodedTurn> encode_turns(const Conversation& conversation, bool whole) const {
+    const std::vector<Message>& messages = conversation.messages;
+    if (messages.size() % 2 != 0) fail_input("a conversation must end with an answer");
+    std::vector<EncodedTurn> turns;
+    for (size_t i = 0; i + 1 < messages.size(); i += 2) {
+      EncodedTurn turn;
+      turn.source = encode_question(conversation, i);
+      std::string answer = messages[i + 1].content;
+      bool last = i + 2 == messages.size();
+      if (spec_.reasoning) {
+        bool keep = options_.enable_thinking != false && (whole || last);
+        if (!keep) answer = without_thought(answer);
+        bool has_thought = answer.find(stripped(spec_.thought_begin)) != answer.npos ||
+                           answer.find(stripped(spec_.thought_end)) != answer.npos;
+        if (!has_thought && (whole || last)) {
+          if (options_.enable_thinking.value_or(false))
+            append_text(turn.target, spec_.thought_begin + spec_.thought_end);
+          else
+            append_text(turn.source, spec_.thought_begin + spec_.thought_end);
+        }
+      }
+      append(turn.target, encode_answer(messages[i + 1].role, answer));
+      turn.trained = messages[i + 1].trained;
+      turns.push_back(std::move(turn));
+    }
+    return turns;
+  }
+
   static void append(std::vector<TokenId>& ids, const std::vector<TokenId>& more) {
     ids.insert(ids.end(), more.begin(), more.end());
   }
@@ -208,6 +216,22 @@ class NamedTemplate final : public ChatTemplate {
 };
 
 }  // namespace
+
+EncodedTurn joined_turns(std::vector<EncodedTurn> turns) {
+  FETTLE_CHECK(!turns.empty(), "a conversation without answers");
+  EncodedTurn last = std::move(turns.back());
+  turns.pop_back();
+  std::vector<TokenId> source;
+  for (const EncodedTurn& turn : turns)
+    for (const std::vector<TokenId>* ids : {&turn.source, &turn.target})
+      source.insert(source.end(), ids->begin(), ids->end());
+  last.source.insert(last.source.begin(), source.begin(), source.end());
+  return last;
+}
+
+EncodedTurn ChatTemplate::encode_oneturn(const Conversation& conversation) const {
+  return joined_turns(encode_turns(conversation));
+}
 
 std::vector<std::string> chat_template_names() {
   std::vector<std::string> names;

@@ -24,7 +24,7 @@ class PipelineTokenizer final : public Tokenizer {
 
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const override;
   Encoding encode_with_types(std::string_view text, std::optional<std::string_view> pair,
-                             bool add_special_tokens) const override;
+                             bool add_special_tokens, std::optional<int64_t> max_length) const override;
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(tokens_.size()); }
   std::optional<TokenId> token_to_id(std::string_view token) const override;
@@ -192,16 +192,38 @@ std::vector<TokenId> PipelineTokenizer::encode_plain(std::string_view text) cons
   return ids;
 }
 
+// tokenizers' TruncationStrategy::LongestFirst.
+void cut_longest_first(std::vector<TokenId>& first, std::vector<TokenId>& second, size_t most) {
+  if (first.size() + second.size() <= most) return;
+  std::vector<TokenId>&shorter = first.size() <= second.size() ? first : second,
+  &longer = &shorter == &first ? second : first;
+  size_t low = shorter.size();
+  size_t high = low > most ? low : std::max(low, most - low);
+  if (low + high > most) {
+    low = most / 2;
+    high = low + most % 2;
+  }
+  shorter.resize(std::min(low, shorter.size()));
+  longer.resize(std::min(high, longer.size()));
+}
+
 std::vector<TokenId> PipelineTokenizer::encode(std::string_view text, bool add_special_tokens) const {
   std::vector<TokenId> ids = encode_plain(text);
   return add_special_tokens ? post_processor_.single(std::move(ids)).ids : ids;
 }
 
 Encoding PipelineTokenizer::encode_with_types(std::string_view text, std::optional<std::string_view> pair,
-                                              bool add_special_tokens) const {
-  std::vector<TokenId> first = encode_plain(text);
+                                              bool add_special_tokens,
+                                              std::optional<int64_t> max_length) const {
+  std::vector<TokenId> first = encode_plain(text), second;
+  if (pair) second = encode_plain(*pair);
   const PostProcessor none, &processor = add_special_tokens ? post_processor_ : none;
-  return pair ? processor.pair(std::move(first), encode_plain(*pair)) : processor.single(std::move(first));
+  if (max_length) {
+    const size_t extra = pair ? processor.pair_extra() : processor.single_extra();
+    const size_t most = static_cast<size_t>(std::max<int64_t>(0, *max_length));
+    cut_longest_first(first, second, most - std::min(extra, most));
+  }
+  return pair ? processor.pair(std::move(first), std::move(second)) : processor.single(std::move(first));
 }
 
 std::string PipelineTokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {

@@ -117,9 +117,9 @@ Encoding PostProcessor::pair(std::vector<TokenId> first, std::vector<TokenId> se
   return build(pair_, first, second);
 }
 
-size_t PostProcessor::single_extra() const {
+size_t PostProcessor::extra(const std::vector<Part>& parts) {
   size_t count = 0;
-  for (const Part& part : single_) count += part.ids.size();
+  for (const Part& part : parts) count += part.ids.size();
   return count;
 }
 

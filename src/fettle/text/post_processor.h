@@ -18,8 +18,9 @@ class PostProcessor {
 
   Encoding single(std::vector<TokenId> ids) const;
   Encoding pair(std::vector<TokenId> first, std::vector<TokenId> second) const;
-  /// How many special tokens single() adds.
-  size_t single_extra() const;
+  /// How many special tokens single() and pair() add.
+  size_t single_extra() const { return extra(single_); }
+  size_t pair_extra() const { return extra(pair_); }
 
  private:
   struct Part {
@@ -28,6 +29,7 @@ class PostProcessor {
     std::vector<TokenId> ids;  ///< of kSpecial
   };
   static std::vector<Part> read_template(const Json& json, const char* key, const std::string& origin);
+  static size_t extra(const std::vector<Part>& parts);
   Encoding build(const std::vector<Part>& parts, const std::vector<TokenId>& first,
                  const std::vector<TokenId>& second) const;
 

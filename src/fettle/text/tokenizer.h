@@ -29,9 +29,12 @@ class Tokenizer {
   /// Ids of UTF-8 `text`. `add_special_tokens` runs the post-processor (and the add_bos/add_eos flags of
   /// tokenizer_config.json); special tokens that stand in the text are recognised either way.
   virtual std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const = 0;
-  /// A text, or two texts in one sequence (question and context, premise and hypothesis).
+  /// A text, or two texts in one sequence (question and context, premise and hypothesis). With `max_length`
+  /// ends of the texts are cut so that so many ids are left, special tokens included: of two texts from the
+  /// longer one first, as truncation=True of Transformers.
   virtual Encoding encode_with_types(std::string_view text, std::optional<std::string_view> pair,
-                                     bool add_special_tokens) const = 0;
+                                     bool add_special_tokens,
+                                     std::optional<int64_t> max_length = std::nullopt) const = 0;
   /// Text of `ids`, exactly as `tokenizers`' decode. Unknown ids are skipped.
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const = 0;
 

@@ -6,7 +6,10 @@ using enum OptionType;
 using enum OptionStatus;
 
 Options method_options() {
-  constexpr std::string_view kPreference = "not available yet: stages are sft and pt";
+  constexpr std::string_view kPreference =
+      "not available yet: stages are sft and pt. `fettle data preview` shows preference pairs as they are "
+      "encoded, and `fettle data convert IN OUT --to sharegpt` makes dialogues of the chosen answers for "
+      "stage sft";
   return {
       {.name = "stage",
        .type = kChoice,

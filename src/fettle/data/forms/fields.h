@@ -26,11 +26,15 @@ Conversation from_messages(const DatasetEntry& entry, const OrderedJson& row);
 Conversation from_emollm(const OrderedJson& row);
 Conversation from_reasoning(const OrderedJson& row);
 Conversation from_prompt_completion(const OrderedJson& row);
+/// The field that holds the chosen or the rejected answer.
+std::string answer_key(const DatasetEntry& entry, bool chosen);
 /// The prompt with the chosen or the rejected answer.
 Conversation from_preference(const DatasetEntry& entry, const OrderedJson& row, bool chosen);
 /// The text as a question, the label as its answer.
 Conversation from_labelled(const OrderedJson& row);
 
+/// Appends the earlier rounds of an alpaca row.
+void append_history(const DatasetEntry& entry, const OrderedJson& row, Conversation& out);
 /// Appends a list of {role, content} messages, with the roles named by `tags`.
 void append_messages(const OrderedJson& list, const std::map<std::string, std::string>& tags,
                      Conversation& out);

@@ -68,7 +68,7 @@ Form detect_form(const DatasetEntry& entry, const Record& record) {
     fail_input("{}: a row is {}, expected an object with named fields", record.origin, row.type_name());
   if (has_field(row, "input_ids")) return Form::kTokens;
   if (entry.pattern) return Form::kPattern;
-  if ((has_field(row, "chosen") && has_field(row, "rejected")) ||
+  if ((has_field(row, answer_key(entry, true)) && has_field(row, answer_key(entry, false))) ||
       (has_field(row, "chosen_messages") && has_field(row, "rejected_messages")))
     return Form::kPreference;
   if (entry.formatting == "alpaca") return Form::kAlpaca;
@@ -142,6 +142,21 @@ Conversation to_conversation(Form form, const DatasetEntry& entry, const Ordered
     throw BadRow{"label is false: the answer is marked as a bad one"};
   check_turns(c);
   return c;
+}
+
+PreferencePair to_pair(const DatasetEntry& entry, const OrderedJson& row) {
+  if (!row.is_object()) throw BadRow{fmt::format("the row is {}, expected an object", row.type_name())};
+  PreferencePair pair{from_preference(entry, row, true), from_preference(entry, row, false)};
+  check_turns(pair.chosen);
+  check_turns(pair.rejected);
+  auto question = [](const Conversation& c) {
+    std::vector<std::string> texts = {c.system};
+    for (size_t i = 0; i + 1 < c.messages.size(); ++i) texts.push_back(c.messages[i].content);
+    return texts;
+  };
+  if (question(pair.chosen) != question(pair.rejected))
+    throw BadRow{"the chosen and the rejected answer have different questions"};
+  return pair;
 }
 
 std::string to_plain_text(const DatasetEntry& entry, const OrderedJson& row) {

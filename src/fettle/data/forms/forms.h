@@ -1,5 +1,6 @@
 // The layouts in which people keep their data, told apart and turned into conversations.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,23 @@ Form detect_form(const DatasetEntry& entry, const Record& record);
 /// For all forms but kTokens, kText and kPattern. User and answering turns alternate and the last one
 /// answers. Throws BadRow.
 Conversation to_conversation(Form form, const DatasetEntry& entry, const OrderedJson& row);
+
+/// A question with a better and a worse answer; all but the last message is the same in both.
+struct PreferencePair {
+  Conversation chosen, rejected;
+};
+/// For kPreference. Throws BadRow.
+PreferencePair to_pair(const DatasetEntry& entry, const OrderedJson& row);
+
+struct LabelledText {
+  std::string text;
+  std::optional<std::string> pair;  ///< a second text, as in entailment
+  std::string label;                ///< as the row spells it
+  bool named = false;               ///< the label is a name, whose number depends on the other names
+  int32_t class_id = -1;            ///< of a label that is a number or a truth value
+};
+/// For kLabelled. Throws BadRow.
+LabelledText to_labelled(const OrderedJson& row);
 
 /// The text of a row for continued pre-training: the prompt (and query) column that the entry names, else
 /// "text". Throws BadRow.

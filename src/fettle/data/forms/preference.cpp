@@ -1,4 +1,4 @@
-// Preference pairs (chosen, rejected) and labelled texts: read for what they say, not trained as dialogues.
+// Preference pairs (chosen, rejected) and labelled texts.
 #include <nlohmann/json.hpp>
 
 #include "fettle/data/forms/fields.h"
@@ -7,7 +7,8 @@ namespace fettle {
 namespace {
 
 // An answer: a text, a message, or a list of messages of which the last answers.
-void append_answer(const DatasetEntry& entry, const OrderedJson& value, const char* key, Conversation& c) {
+void append_answer(const DatasetEntry& entry, const OrderedJson& value, const std::string& key,
+                   Conversation& c) {
   if (value.is_string()) {
     c.messages.push_back({Role::kAssistant, value.get<std::string>()});
   } else if (value.is_array()) {
@@ -37,6 +38,7 @@ void append_question(const DatasetEntry& entry, const OrderedJson& row, Conversa
       c.messages.push_back({Role::kUser, required_text_field(row, "prompt")});
     return;
   }
+  append_history(entry, row, c);
   std::string first = text_field(row, entry.column("prompt")),
               second = text_field(row, entry.column("query"));
   if (!first.empty() || !second.empty())
@@ -46,30 +48,54 @@ void append_question(const DatasetEntry& entry, const OrderedJson& row, Conversa
 
 }  // namespace
 
+std::string answer_key(const DatasetEntry& entry, bool chosen) {
+  const char* usual = chosen ? "chosen" : "rejected";
+  const std::string& named = entry.column(usual);
+  return named.empty() ? usual : named;
+}
+
 Conversation from_preference(const DatasetEntry& entry, const OrderedJson& row, bool chosen) {
   Conversation c;
-  c.system = text_field(row, "system");
+  auto column = [&](const char* usual) {
+    const std::string& named = entry.column(usual);
+    return named.empty() ? std::string(usual) : named;
+  };
+  c.system = text_field(row, column("system"));
+  c.tools = tools_field(row, column("tools"));
   const char* whole = chosen ? "chosen_messages" : "rejected_messages";
   if (has_field(row, whole)) {
     append_messages(required_list_field(row, whole), message_tags(), c);
     return c;
   }
-  const char* key = chosen ? "chosen" : "rejected";
+  const std::string key = answer_key(entry, chosen);
   if (!has_field(row, key)) throw BadRow{fmt::format("\"{}\" is missing", key)};
   append_question(entry, row, c);
   append_answer(entry, row[key], key, c);
   return c;
 }
 
-Conversation from_labelled(const OrderedJson& row) {
-  Conversation c;
-  std::string text = required_text_field(row, has_field(row, "text") ? "text" : "sentence");
-  if (has_field(row, "text_pair")) text += "\n" + text_field(row, "text_pair");
+LabelledText to_labelled(const OrderedJson& row) {
+  if (!row.is_object()) throw BadRow{fmt::format("the row is {}, expected an object", row.type_name())};
+  LabelledText out;
+  out.text = required_text_field(row, has_field(row, "text") ? "text" : "sentence");
+  if (has_field(row, "text_pair")) out.pair = text_field(row, "text_pair");
+  if (!has_field(row, "label")) throw BadRow{"\"label\" is missing"};
   const OrderedJson& label = row["label"];
   if (!label.is_string() && !label.is_number() && !label.is_boolean())
     throw BadRow{fmt::format("\"label\" is {}, expected a name or a number", label.type_name())};
-  c.messages.push_back({Role::kUser, text});
-  c.messages.push_back({Role::kAssistant, label.is_string() ? label.get<std::string>() : label.dump()});
+  out.label = label.is_string() ? label.get<std::string>() : label.dump();
+  if (label.is_boolean()) out.class_id = label.get<bool>();
+  if (label.is_number_integer() && label.get<double>() >= 0 && label.get<double>() < (1 << 20))
+    out.class_id = label.get<int32_t>();
+  out.named = label.is_string();
+  return out;
+}
+
+Conversation from_labelled(const OrderedJson& row) {
+  Conversation c;
+  LabelledText given = to_labelled(row);
+  c.messages.push_back({Role::kUser, given.pair ? given.text + "\n" + *given.pair : given.text});
+  c.messages.push_back({Role::kAssistant, given.label});
   return c;
 }
 
