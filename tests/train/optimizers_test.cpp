@@ -165,14 +165,11 @@ TEST_P(GoldenOptimizer, StepsAreThoseOfTheReference) {
   }
 }
 
-TEST_P(GoldenOptimizer, StateGoesToAFileAndBackToTheBitAndIsAsLargeAsPlanned) {
+TEST_P(GoldenOptimizer, StateGoesToAFileAndBackToTheBit) {
   test::TempDir dir;
   make_parameters();
   OptimizerOptions options = GetParam().options;
   auto optimizer = make_optimizer(cpu_backend(), parameters(), options);
-  uint64_t planned = 0;
-  for (Parameter* p : parameters()) planned += planned_state_bytes(*p, options);
-  EXPECT_NEAR(static_cast<double>(optimizer->state_bytes()), static_cast<double>(planned), 32);
   for (int64_t k = 1; k <= 4; ++k) step(*optimizer, k);
   optimizer->write(dir / "state.safetensors");
   for (int64_t k = 5; k <= 8; ++k) step(*optimizer, k);

@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "fettle/base/error.h"
+#include "fettle/base/mapped_pages.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
@@ -65,12 +68,52 @@ std::string read_file(const fs::path& path, uint64_t max_bytes) {
   return text;
 }
 
+namespace {
+
+// Where files are mapped now: begin and size.
+struct Mappings {
+  std::mutex mutex;
+  std::map<uintptr_t, size_t> all;
+};
+Mappings& mappings() {
+  static Mappings mappings;
+  return mappings;
+}
+
+void drop_pages(uintptr_t begin, uintptr_t end) {
+  const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  begin = (begin + page - 1) / page * page;
+  end = end / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+}  // namespace
+
+bool in_mapped_file(const void* data) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(data);
+  std::lock_guard lock(mappings().mutex);
+  auto after = mappings().all.upper_bound(at);
+  if (after == mappings().all.begin()) return false;
+  const auto& [begin, size] = *std::prev(after);
+  return at - begin < size;
+}
+
+void forget_mapped_pages(const void* data, size_t bytes) {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data);
+  if (bytes > 0 && in_mapped_file(data)) drop_pages(begin, begin + bytes);
+}
+
 struct MappedFile::State {
   fs::path path;
   void* data = nullptr;
   size_t size = 0;
   ~State() {
-    if (data) ::munmap(data, size);
+    if (!data) return;
+    {
+      std::lock_guard lock(mappings().mutex);
+      mappings().all.erase(reinterpret_cast<uintptr_t>(data));
+    }
+    ::munmap(data, size);
   }
 };
 
@@ -85,6 +128,8 @@ MappedFile::MappedFile(const fs::path& path) : state_(std::make_shared<State>())
                    std::strerror(errno));
   }
   state_->data = data;
+  std::lock_guard lock(mappings().mutex);
+  mappings().all[reinterpret_cast<uintptr_t>(data)] = state_->size;
 }
 std::span<const std::byte> MappedFile::bytes() const {
   if (!state_) return {};
@@ -92,10 +137,8 @@ std::span<const std::byte> MappedFile::bytes() const {
 }
 void MappedFile::forget(uint64_t begin, uint64_t end) const {
   if (!state_ || !state_->data) return;
-  const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  begin = (begin + page - 1) / page * page;
-  end = std::min<uint64_t>(end, state_->size) / page * page;
-  if (begin < end) ::madvise(static_cast<std::byte*>(state_->data) + begin, end - begin, MADV_DONTNEED);
+  const uintptr_t at = reinterpret_cast<uintptr_t>(state_->data);
+  drop_pages(at + begin, at + std::min<uint64_t>(end, state_->size));
 }
 const fs::path& MappedFile::path() const {
   FETTLE_CHECK(state_, "no file is mapped");

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
+
 #include "fettle/base/file.h"
 
 namespace fettle {
@@ -31,8 +33,13 @@ std::string file_hash(const std::filesystem::path& path) {
   Hash hash;
   if (std::filesystem::file_size(path) == 0) return hash.text();
   MappedFile file(path);
-  hash.add(file.bytes().data(), file.size());
-  file.forget(0, file.size());
+  // By pieces, which leave memory again: a checkpoint can be larger than what is free.
+  constexpr uint64_t kPiece = uint64_t{16} << 20;
+  for (uint64_t begin = 0; begin < file.size(); begin += kPiece) {
+    const uint64_t end = std::min<uint64_t>(begin + kPiece, file.size());
+    hash.add(file.bytes().data() + begin, end - begin);
+    file.forget(begin, end);
+  }
   return hash.text();
 }
 

@@ -155,6 +155,10 @@ MemoryInfo memory_info() {
     info.limit = group->limit;
     info.available = std::min(info.available, group->limit > group->used ? group->limit - group->used : 0);
   }
+  if (rlimit space{}; ::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
+    const uint64_t taken = kilobytes("/proc/self/status", "VmSize");
+    info.address_space = space.rlim_cur > taken ? space.rlim_cur - taken : 0;
+  }
   return info;
 }
 

@@ -31,6 +31,8 @@ struct MemoryInfo {
   uint64_t available = 0;  ///< without swapping, and within `limit`
   /// Limit of this process's control group, when it is below `total`.
   std::optional<uint64_t> limit;
+  /// Address space that this process may still take (ulimit -v), when that is limited.
+  std::optional<uint64_t> address_space;
 };
 MemoryInfo memory_info();
 

@@ -7,6 +7,7 @@
 
 #include "fettle/base/file.h"
 #include "fettle/base/json.h"
+#include "fettle/tensor/rehearsal.h"
 
 namespace fettle {
 namespace {
@@ -180,7 +181,7 @@ class ProfiledBackend final : public Backend {
   void timed(const char* name, double flops, double bytes, const Op& op) {
     const double begin = profile_.now();
     op();
-    profile_.add({name, begin, profile_.now(), flops, bytes, 0});
+    profile_.add({name, begin, profile_.now(), flops, bytes, 0, 0});
   }
   Backend& inner_;
   Profile& profile_;
@@ -203,7 +204,7 @@ Profile::Phase::Phase(Profile* profile, std::string name) : profile_(profile), n
 }
 
 Profile::Phase::~Phase() {
-  if (profile_) profile_->add({name_, begin_, profile_->now(), 0, 0, 1});
+  if (profile_) profile_->add({name_, begin_, profile_->now(), 0, 0, 1, held_memory().current});
 }
 
 std::vector<ProfileLine> Profile::by_op() const {

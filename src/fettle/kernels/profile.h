@@ -16,6 +16,7 @@ struct ProfileEvent {
   double flops = 0;           ///< floating-point operations of products; 0 for others
   double bytes = 0;           ///< of tensors read and written
   int depth = 0;              ///< 0: an op; 1: a phase around ops
+  uint64_t held = 0;          ///< of phases: held_memory() at their end
 };
 
 struct ProfileLine {

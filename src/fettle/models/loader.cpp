@@ -5,6 +5,7 @@
 
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
+#include "fettle/base/mapped_pages.h"
 #include "fettle/base/random.h"
 #include "fettle/base/threads.h"
 #include "fettle/formats/weight_source.h"
@@ -115,6 +116,7 @@ void quantize_value(const QuantizeOptions& options, Parameter& parameter) {
   parameter.quantized = options.bits == 8 ? quantize_8bit(parameter.value)
                                           : quantize_4bit(parameter.value, options.kind, options.blocksize,
                                                           options.double_quantization);
+  forget_mapped_pages(parameter.value.raw(), parameter.value.nbytes());
   parameter.value = Tensor();
 }
 

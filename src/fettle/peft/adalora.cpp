@@ -1,5 +1,7 @@
 // AdaLoRA (Zhang et al., arXiv 2303.10512): ΔW = B (A ∘ E) in the form of a singular value decomposition,
 // whose least important values are set to zero until a budget of ranks is kept. PEFT: tuners/adalora.
+#include "fettle/peft/adalora.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -318,6 +320,13 @@ class AdaloraAdapter final : public LinearAdapter {
 };
 
 }  // namespace
+
+uint64_t adalora_state_bytes(const Adapter& adapter) {
+  if (!dynamic_cast<const AdaloraAdapter*>(&adapter)) return 0;
+  uint64_t bytes = 0;
+  for (const Parameter* p : adapter.parameters()) bytes += 2 * 4 * static_cast<uint64_t>(p->numel());
+  return bytes;
+}
 
 std::unique_ptr<Adapter> make_adalora(CausalLM& model, AdapterConfig config) {
   return std::make_unique<AdaloraAdapter>(model, std::move(config));

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "fettle/base/error.h"
+#include "fettle/base/mapped_pages.h"
 #include "fettle/peft/dense_weight.h"
 #include "fettle/peft/dora.h"
 #include "fettle/peft/embedding_methods.h"
@@ -198,6 +199,7 @@ class LoraAdapter final : public LinearAdapter {
   // For good: a base that LoftQ quantised stays so, since keeping the other would cost what quantising saves.
   static void quantize_base(Linear& linear, std::shared_ptr<const QuantizedMatrix> matrix) {
     linear.weight->quantized = std::move(matrix);
+    forget_mapped_pages(linear.weight->value.raw(), linear.weight->value.nbytes());
     linear.weight->value = Tensor();
   }
 
@@ -212,6 +214,7 @@ class LoraAdapter final : public LinearAdapter {
     auto changed = std::make_shared<Parameter>(linear.weight->name, linear.weight->shape);
     changed->value = weight.to(linear.weight->value.dtype(), MemoryKind::kWeights);
     changed->kind = linear.weight->kind;
+    forget_mapped_pages(linear.weight->value.raw(), linear.weight->value.nbytes());
     originals_.push_back({&linear, linear.weight});
     linear.weight = changed;
   }

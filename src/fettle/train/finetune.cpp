@@ -7,6 +7,7 @@
 #include "fettle/base/error.h"
 #include "fettle/base/failpoint.h"
 #include "fettle/base/file.h"
+#include "fettle/base/mapped_pages.h"
 #include "fettle/base/progress.h"
 #include "fettle/base/system.h"
 #include "fettle/base/terminal.h"
@@ -20,7 +21,7 @@
 #include "fettle/track/plot.h"
 #include "fettle/train/adapter_options.h"
 #include "fettle/train/checkpoint.h"
-#include "fettle/train/memory_plan.h"
+#include "fettle/train/estimate.h"
 #include "fettle/train/model_batch.h"
 #include "fettle/train/optimizer_config.h"
 #include "fettle/train/run_callbacks.h"
@@ -37,7 +38,8 @@ using Text = std::optional<std::string>;
 // Everything of a run that is not the loop itself.
 class FineTuning {
  public:
-  FineTuning(const Config& config, RunMode mode) : config_(config), mode_(mode) {
+  FineTuning(const Config& config, RunMode mode, const EstimateOptions& estimate)
+      : config_(config), mode_(mode), estimate_options_(estimate) {
     for (const char* name : {"model_name_or_path", "dataset", "output_dir"})
       config.require(name, "fettle train");
     base_ = config.get<std::string>("model_name_or_path");
@@ -65,6 +67,7 @@ class FineTuning {
     if (mode_ != RunMode::kEstimate) check_output();
     ModelConfig model_config = read_model_config(base_);
     data_ = read_run_data(config_, model_config.vocab_size, output_);
+    const uint64_t program = resident_bytes();
     open_model();
     prepare_trainables();
     arguments_ = train_arguments(config_, compute_);
@@ -87,11 +90,23 @@ class FineTuning {
     plan_ = plan_training(arguments_, static_cast<int64_t>(data_.training.examples.size()));
     check_metric(arguments_, Evaluator(*model_, cpu_backend(), compute_, data_.evaluation,
                                        evaluation_options(config_, data_, output_)));
-    if (arguments_.batch_tokens_by_memory) choose_batch_tokens();
-    say_plan();
-    if (mode_ != RunMode::kEstimate) say_sample();
-    if (mode_ != RunMode::kTrain && mode_ != RunMode::kProfile) {
-      if (mode_ == RunMode::kDryRun) say("Dry run: nothing was trained or written.");
+    RunEstimate estimate(config_,
+                         {.model = model_.get(),
+                          .adapter = full_ ? nullptr : adapters_.back().get(),
+                          .trainables = trainables_,
+                          .arguments = arguments_,
+                          .evaluation = data_.evaluation,
+                          .evaluation_batch = evaluation_options(config_, data_, output_).batch_size,
+                          .program = program},
+                         data_.training.examples);
+    if (arguments_.batch_tokens_by_memory)
+      arguments_.per_device_train_batch_tokens = estimate.bound_passes_by_memory();
+    say_plan(estimate);
+    if (mode_ == RunMode::kEstimate) return estimate.say(output_, estimate_options_);
+    estimate.check(mode_ != RunMode::kDryRun);
+    say_sample();
+    if (mode_ == RunMode::kDryRun) {
+      say("Dry run: nothing was trained or written.");
       return;
     }
     train();
@@ -153,8 +168,11 @@ class FineTuning {
       trainables_ = method_ == "freeze" ? unfrozen_parameters(config_, *model_) : model_->parameters();
       for (Parameter* parameter : trainables_) {
         parameter->trainable = true;
-        if (parameter->value.dtype() != trained_)
-          parameter->value = parameter->value.to(trained_, MemoryKind::kWeights);
+        if (parameter->value.dtype() == trained_ && !in_mapped_file(parameter->value.raw())) continue;
+        const Tensor stored = parameter->value;
+        parameter->value = stored.dtype() == trained_ ? stored.clone(MemoryKind::kWeights)
+                                                      : stored.to(trained_, MemoryKind::kWeights);
+        forget_mapped_pages(stored.raw(), stored.nbytes());
       }
       return;
     }
@@ -218,36 +236,7 @@ class FineTuning {
     return batch;
   }
 
-  int64_t largest_batch_tokens() const {
-    std::vector<int64_t> lengths;
-    for (size_t row = 0; row < data_.training.examples.size(); ++row)
-      lengths.push_back(data_.training.examples.length(row));
-    std::sort(lengths.begin(), lengths.end(), std::greater<>());
-    int64_t tokens = 0;
-    for (size_t i = 0; i < lengths.size() && static_cast<int64_t>(i) < arguments_.per_device_train_batch_size;
-         ++i)
-      tokens += lengths[i];
-    const int64_t bound = arguments_.per_device_train_batch_tokens;
-    return bound > 0 ? std::min(tokens, std::max(bound, lengths.front())) : tokens;
-  }
-
-  // The most tokens of a pass that the free memory holds, with a tenth to spare; never less than the longest
-  // row.
-  void choose_batch_tokens() {
-    const uint64_t free = memory_info().available + resident_bytes();
-    auto fits = [&](int64_t tokens) {
-      return plan_with(tokens, arguments_.gradient_checkpointing, arguments_.optimizer.name).total() <=
-             free / 10 * 9;
-    };
-    int64_t low = 1, high = largest_batch_tokens();
-    if (!fits(high))
-      while (low + 1 < high) (fits((low + high) / 2) ? low : high) = (low + high) / 2;
-    else
-      low = high;
-    arguments_.per_device_train_batch_tokens = low;
-  }
-
-  void say_plan() {
+  void say_plan(const RunEstimate& estimate) const {
     int64_t trainable = 0, total = base_parameters_, tokens = 0, labels = 0;
     for (const Parameter* parameter : trainables_) trainable += parameter->numel();
     if (!full_)
@@ -256,8 +245,6 @@ class FineTuning {
       tokens += static_cast<int64_t>(example.ids.size());
       labels += example.labelled();
     }
-    MemoryPlan memory = plan_memory(*model_, trainables_, largest_batch_tokens(), compute_,
-                                    arguments_.gradient_checkpointing, arguments_.optimizer);
     Table table({});
     auto row = [&](const std::string& name, const std::string& value) { table.add_row({name, value}); };
     row("model",
@@ -275,10 +262,7 @@ class FineTuning {
                              format_count(plan_.total_steps), plan_.updates_per_epoch,
                              arguments_.per_device_train_batch_size, arguments_.gradient_accumulation_steps,
                              plan_.warmup_steps));
-    row("memory", fmt::format("{} predicted peak: weights {}, trained {}, activations {}, head {}",
-                              format_bytes(memory.total()), format_bytes(memory.weights),
-                              format_bytes(memory.trainable + memory.gradients + memory.optimizer),
-                              format_bytes(memory.activations), format_bytes(memory.head)));
+    row("memory", estimate.memory_text());
     if (arguments_.per_device_train_batch_tokens > 0)
       row("passes",
           fmt::format("of at most {} tokens{}", format_count(arguments_.per_device_train_batch_tokens),
@@ -286,89 +270,6 @@ class FineTuning {
     row("output", output_.string());
     say_line("");
     say_line(table.text());
-    if (mode_ == RunMode::kEstimate) say_estimate(memory);
-    // What is loaded already is part of the prediction and no longer free.
-    const uint64_t available = memory_info().available, present = resident_bytes();
-    if (available == 0 || memory.total() <= available + present) return;
-    std::string text = fmt::format("the predicted peak of {} exceeds the {} that are free",
-                                   format_bytes(memory.total()), format_bytes(available + present));
-    for (const auto& [change, total] : cheaper_runs())
-      if (total < memory.total())
-        text += fmt::format("\n  {}: {}{}", change, format_bytes(total),
-                            total <= available + present ? ", which fits" : "");
-    if (mode_ != RunMode::kTrain || config_.get<std::string>("memory_check") == "warn")
-      warn("{}", text);
-    else
-      fail_resources("{}\nmemory_check=warn trains all the same", text);
-  }
-
-  MemoryPlan plan_with(int64_t tokens, bool gradient_checkpointing, const std::string& optimizer) const {
-    OptimizerOptions options = arguments_.optimizer;
-    options.name = optimizer;
-    return plan_memory(*model_, trainables_, tokens, compute_, gradient_checkpointing, options);
-  }
-
-  // Options that lower the peak, each alone, with the peak that they lead to.
-  std::vector<std::pair<std::string, uint64_t>> cheaper_runs() const {
-    const int64_t tokens = largest_batch_tokens();
-    const bool checkpointing = arguments_.gradient_checkpointing;
-    const std::string& optimizer = arguments_.optimizer.name;
-    std::vector<std::pair<std::string, uint64_t>> runs;
-    if (!checkpointing)
-      runs.emplace_back("gradient_checkpointing=true", plan_with(tokens, true, optimizer).total());
-    int64_t longest = 0;
-    for (size_t row = 0; row < data_.training.examples.size(); ++row)
-      longest = std::max(longest, data_.training.examples.length(row));
-    if (arguments_.per_device_train_batch_size > 1) {
-      runs.emplace_back(
-          fmt::format("per_device_train_batch_size=1 gradient_accumulation_steps={}",
-                      arguments_.per_device_train_batch_size * arguments_.gradient_accumulation_steps),
-          plan_with(longest, checkpointing, optimizer).total());
-    }
-    runs.emplace_back(fmt::format("cutoff_len={}", std::max<int64_t>(1, longest / 2)),
-                      plan_with(tokens / 2, checkpointing, optimizer).total());
-    if (optimizer == "adamw") {
-      runs.emplace_back("optim=adamw_8bit", plan_with(tokens, checkpointing, "adamw_8bit").total());
-      if (full_) runs.emplace_back("optim=adafactor", plan_with(tokens, checkpointing, "adafactor").total());
-    }
-    if (!full_ && !config_.is_set("quantization_bit")) {
-      uint64_t saved = 0;
-      for (const Linear* linear : model_->linears())
-        if (linear != &model_->head() && !linear->conv1d && !linear->weight->quantized) {
-          // Half a byte an element, a byte for each 64 and four for each 64 x 256.
-          uint64_t n = static_cast<uint64_t>(linear->weight->numel()), packed = n / 2 + n / 64 + n / 4096;
-          if (linear->weight->nbytes() > packed) saved += linear->weight->nbytes() - packed;
-        }
-      if (saved > 0)
-        runs.emplace_back("quantization_bit=4", plan_with(tokens, checkpointing, optimizer).total() - saved);
-    }
-    return runs;
-  }
-
-  void say_estimate(const MemoryPlan& memory) const {
-    Table parts({"memory", ""}, {Align::kLeft, Align::kRight});
-    for (const auto& [name, bytes] :
-         std::vector<std::pair<const char*, uint64_t>>{{"base weights", memory.weights},
-                                                       {"trained weights beside them", memory.trainable},
-                                                       {"gradients", memory.gradients},
-                                                       {"optimizer state", memory.optimizer},
-                                                       {"activations", memory.activations},
-                                                       {"head", memory.head},
-                                                       {"workspace", memory.workspace},
-                                                       {"predicted peak", memory.total()}})
-      parts.add_row({name, format_bytes(bytes)});
-    fmt::print("{}\n", parts.text());
-    Table changes({"with", "predicted peak"}, {Align::kLeft, Align::kRight});
-    for (const auto& [change, total] : cheaper_runs()) changes.add_row({change, format_bytes(total)});
-    fmt::print("{}\n", changes.text());
-    uint64_t weights = 0;
-    for (const Parameter* parameter : trainables_) weights += static_cast<uint64_t>(parameter->numel()) * 4;
-    const uint64_t saved = full_ ? memory.weights : weights;
-    const uint64_t checkpoint =
-        saved + (config_.get<bool>("save_only_model") ? 0 : weights + memory.optimizer);
-    fmt::print("a checkpoint takes {} of disk", format_bytes(checkpoint));
-    if (std::optional<uint64_t> free = disk_free(output_)) fmt::print("; {} are free", format_bytes(*free));
-    fmt::print("\n");
   }
 
   void say_sample() const {
@@ -377,6 +278,8 @@ class FineTuning {
   }
 
   void save_weights(const fs::path& folder) {
+    // Tensors made for the files have other sizes than those of a step.
+    HostMemory::instance().trim();
     if (full_) {
       save_model(*model_, base_, folder, compute_ == DType::kBF16 ? DType::kBF16 : DType::kF32);
       return;
@@ -628,6 +531,7 @@ class FineTuning {
 
   const Config& config_;
   RunMode mode_;
+  EstimateOptions estimate_options_;
   bool loftq_ = false;  ///< the base is quantised when the adapter is made, and belongs to it
   fs::path own_base_;   ///< where a base is written that is not the model as it can be loaded; mostly empty
   fs::path base_, output_;
@@ -648,8 +552,8 @@ class FineTuning {
 
 }  // namespace
 
-void run_finetuning(const Config& config, RunMode mode) {
-  FineTuning(config, mode).run();
+void run_finetuning(const Config& config, RunMode mode, const EstimateOptions& estimate) {
+  FineTuning(config, mode, estimate).run();
 }
 
 }  // namespace fettle

@@ -1,50 +1,118 @@
 #include "fettle/train/memory_plan.h"
 
+#include <algorithm>
 #include <set>
 
-#include "fettle/autograd/ops.h"
-#include "fettle/base/error.h"
+#include "fettle/base/mapped_pages.h"
+#include "fettle/base/system.h"
+#include "fettle/base/threads.h"
+#include "fettle/kernels/communicator.h"
+#include "fettle/kernels/rehearsal.h"
+#include "fettle/peft/adalora.h"
+#include "fettle/tensor/rehearsal.h"
 
 namespace fettle {
+namespace {
 
-MemoryPlan plan_memory(CausalLM& model, const std::vector<Parameter*>& trainable, int64_t tokens,
-                       DType compute, bool gradient_checkpointing, const OptimizerOptions& optimizer) {
-  const ModelConfig& c = model.config();
+// oneDNN's code for the shapes of a run, and what each thread adds beside tensors: measured as what a run
+// with hardly any tensors adds to the process.
+constexpr uint64_t kKernelCode = uint64_t{12} << 20, kThread = uint64_t{2} << 20;
+// And its code for passes of many lengths, after forty of them.
+constexpr uint64_t kManyLengths = uint64_t{20} << 20;
+
+// The batch of most tokens of each set.
+std::vector<EvaluationSet> largest_batches(const std::vector<EvaluationSet>& sets, int64_t batch) {
+  std::vector<EvaluationSet> largest;
+  for (const EvaluationSet& set : sets) {
+    size_t best = 0;
+    int64_t most = 0;
+    const size_t count = set.examples.size(), step = static_cast<size_t>(batch);
+    for (size_t begin = 0; begin < count; begin += step) {
+      int64_t tokens = 0;
+      for (size_t row = begin; row < std::min(count, begin + step); ++row) tokens += set.examples.length(row);
+      if (tokens > most) {
+        most = tokens;
+        best = begin;
+      }
+    }
+    std::vector<size_t> rows;
+    for (size_t row = best; row < std::min(count, best + step); ++row) rows.push_back(row);
+    largest.push_back({set.name, set.examples.select(rows)});
+  }
+  return largest;
+}
+
+// Gradients to evaluation: what lies beside the weights while a run goes on.
+void rehearse_training(const PlannedRun& run, const Examples& rows, bool on_device, MemoryPlan& plan) {
+  MemoryRehearsal rehearsal;
+  const std::unique_ptr<Backend> backend = rehearsal_backend(on_device);
+  TrainArguments arguments = one_pass(run.arguments, rows);
+  if (on_device) arguments.compute = DType::kBF16;
+  {
+    const std::unique_ptr<Optimizer> optimizer =
+        make_optimizer(*backend, run.trainables, arguments.optimizer);
+    const uint64_t made = held_memory().current;
+    for (const Parameter* parameter : run.trainables) plan.gradients += parameter->gradient.nbytes();
+    plan.optimizer = made - std::min(made, plan.gradients);
+    Profile profile;
+    Trainer trainer(*run.model, *backend, single_process(), *optimizer, rows, arguments, {});
+    trainer.set_adapter(run.adapter);
+    trainer.set_profile(&profile);
+    trainer.rehearse(all_rows(rows));
+    uint64_t before = made;
+    for (const ProfileEvent& phase : profile.events()) {
+      (phase.name == "head and loss" ? plan.head : plan.activations) += phase.held - before;
+      before = phase.held;
+    }
+    optimizer->rehearse_step();
+    if (!run.evaluation.empty()) {
+      rehearsal.trim();
+      EvaluationOptions options;
+      options.batch_size = run.evaluation_batch;
+      options.loss = arguments.loss;
+      Evaluator(*run.model, *backend, arguments.compute,
+                largest_batches(run.evaluation, run.evaluation_batch), options)
+          .run(0, 0);
+    }
+    const uint64_t most = held_memory().peak;
+    plan.workspace = most - std::min(most, before);
+    if (run.adapter) plan.optimizer += adalora_state_bytes(*run.adapter);
+  }
+  for (Parameter* parameter : run.trainables) parameter->gradient = Tensor();
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const PlannedRun& run, const Examples& rows) {
   MemoryPlan plan;
-  std::set<const Parameter*> base;
-  for (const Parameter* parameter : model.parameters()) {
-    base.insert(parameter);
+  plan.program = run.program + kKernelCode + (run.lengths_vary ? kManyLengths : 0) +
+                 kThread * static_cast<uint64_t>(thread_count());
+  plan.start = peak_resident_bytes();
+  HostMemory::instance().trim();
+  uint64_t unmapped = 0;
+  for (const Parameter* parameter : run.model->parameters()) {
     plan.weights += parameter->nbytes();
+    if (!in_mapped_file(parameter->value.raw())) unmapped += parameter->nbytes();
   }
-  int64_t rank_sum = 0;  // of the low-rank projections that one layer keeps
-  for (const Parameter* parameter : trainable) {
-    uint64_t f32 = static_cast<uint64_t>(parameter->numel()) * 4;
-    if (!base.contains(parameter)) plan.trainable += f32;
-    plan.gradients += f32;
-    plan.optimizer += planned_state_bytes(*parameter, optimizer);
-    if (parameter->name.ends_with("lora_A.weight")) rank_sum += parameter->shape[0];
-  }
-  rank_sum /= std::max<int64_t>(1, c.num_hidden_layers);
+  const uint64_t present = held_memory().current;
+  plan.trainable = present - std::min(present, unmapped);
+  rehearse_training(run, rows, false, plan);
+  return plan;
+}
 
-  uint64_t element = dtype_size(compute), t = static_cast<uint64_t>(tokens);
-  uint64_t hidden = static_cast<uint64_t>(c.hidden_size), ffn = static_cast<uint64_t>(c.intermediate_size);
-  uint64_t query = static_cast<uint64_t>(c.num_attention_heads * c.head_dim);
-  uint64_t key = static_cast<uint64_t>(c.num_key_value_heads * c.head_dim);
-  // Kept by a block: two residual sums, two norms, q, k, v, the attention output, gate, up and their product,
-  // the low-rank projections; log-sum-exp and 1/std in f32.
-  uint64_t block =
-      t * (element * (4 * hidden + 2 * query + 2 * key + 3 * ffn + static_cast<uint64_t>(rank_sum)) +
-           4 * static_cast<uint64_t>(c.num_attention_heads + 2));
-  // Gradients alive at once in the backward of the gated MLP.
-  uint64_t backward = t * element * (3 * ffn + 3 * hidden);
-  uint64_t layers = static_cast<uint64_t>(c.num_hidden_layers);
-  // A checkpoint keeps the residual stream and the addition that the next block fuses with its norm.
-  plan.activations = gradient_checkpointing ? layers * 2 * t * element * hidden + block + backward
-                                            : layers * block + backward;
-  plan.head = static_cast<uint64_t>(loss_chunk_rows(c.vocab_size, compute)) *
-                  static_cast<uint64_t>(c.vocab_size) * element +
-              2 * t * hidden * element;
-  plan.workspace = (uint64_t{48} << 20) + t * query * 4;
+MemoryPlan plan_device_memory(const PlannedRun& run, const Examples& rows) {
+  MemoryPlan plan;
+  plan.program = kDeviceRuntime;
+  std::set<const Parameter*> base;
+  for (const Parameter* parameter : run.model->parameters()) {
+    base.insert(parameter);
+    plan.weights += parameter->quantized || parameter->trainable
+                        ? parameter->nbytes()
+                        : static_cast<uint64_t>(parameter->numel()) * dtype_size(DType::kBF16);
+  }
+  for (const Parameter* parameter : run.trainables)
+    if (!base.contains(parameter)) plan.trainable += parameter->nbytes();
+  rehearse_training(run, rows, true, plan);
   return plan;
 }
 

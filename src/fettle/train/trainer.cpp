@@ -114,7 +114,10 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
 bool Trainer::evaluate_now(const StepInfo& info) {
   if (!evaluator_) return false;
   optimizer_.show_average(true);
+  // Tensors of an evaluation have other sizes than those of a step: neither is kept for the other.
+  HostMemory::instance().trim();
   std::vector<EvalRecord> records = evaluator_->run(info.step, info.epoch);
+  HostMemory::instance().trim();
   optimizer_.show_average(false);
   for (const EvalRecord& record : records)
     for (Callback* callback : callbacks_) callback->on_evaluate(record);

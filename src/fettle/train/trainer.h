@@ -105,6 +105,9 @@ class Trainer {
   void set_evaluation(const Evaluator* evaluator) { evaluator_ = evaluator; }
   /// Notes the phases of every step; outlives the trainer.
   void set_profile(Profile* profile) { profile_ = profile; }
+  /// Forward and backward of a step on these rows, for a MemoryRehearsal: with a backend that computes
+  /// nothing it shows what a step takes.
+  void rehearse(std::span<const int64_t> rows) { accumulate_step(rows); }
   const TrainPlan& plan() const { return plan_; }
   const TrainerProgress& progress() const { return progress_; }
   /// Goes on from there at run(); weights and optimizer are restored by their owner.

@@ -349,4 +349,23 @@ void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, co
   });
 }
 
+void rehearse_attention(const Tensor& q, const Tensor& k, const AttentionSpec& spec, bool backward,
+                        const ScratchNeed& need) {
+  const Shapes s(q, k);
+  const int64_t most = s.most_rows(), sequences = static_cast<int64_t>(spec.cu_q.size()) - 1;
+  int64_t keys = 0;
+  for (size_t i = 0; i + 1 < spec.cu_k.size(); ++i)
+    keys = std::max<int64_t>(keys, spec.cu_k[i + 1] - spec.cu_k[i]);
+  const int64_t threads = sequences * s.kv_heads;
+  auto needs = [&](std::initializer_list<int64_t> sizes) {
+    int slot = 0;
+    for (int64_t size : sizes) need(slot++, size, threads);
+  };
+  const int64_t head = most * s.dim, scores = most * kKeyBlock, panel = kKeyBlock * s.dim;
+  if (!backward) return needs({head, scores, head, 2 * most, scores, panel, panel});
+  needs({head, head, scores, scores, scores, scores, head, most, 2 * s.dim, panel, panel});
+  // dkeys and dvalues, which are no slots of the kernel.
+  need(static_cast<int>(kScratchSlots) - 1, 2 * rounded_up(keys) * s.dim, threads);
+}
+
 }  // namespace fettle::cpu

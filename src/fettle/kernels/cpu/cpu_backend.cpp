@@ -19,7 +19,7 @@ float* scratch_f32(int slot, int64_t n) {
     std::shared_ptr<void> block;
     int64_t capacity = 0;
   };
-  thread_local std::array<Buffer, 24> buffers;
+  thread_local std::array<Buffer, kScratchSlots> buffers;
   Buffer& buffer = buffers[static_cast<size_t>(slot)];
   if (n > buffer.capacity) {
     buffer.block.reset();

@@ -173,27 +173,56 @@ const void* dequantized_panel(const QuantizedMatrix& x, int64_t row0, int64_t ro
   return out;
 }
 
+bool takes_few_rows(const MatmulArgs& args, const Shape3& s) {
+  return s.m <= kFewRows && args.transpose_b && !args.transpose_a;
+}
+
+// How a product is cut, and in which types it runs.
+struct Tiling {
+  DType product, gemm_out;
+  bool direct;  ///< gemm writes to the output itself
+  int64_t tile_m, tile_n, tiles_m, tiles_n;
+  Tiling(const MatmulArgs& args, const Shape3& s)
+      : product(args.compute == DType::kBF16 && native_bf16() ? DType::kBF16 : DType::kF32) {
+    // oneDNN writes f32 or bf16; anything else, and any beta besides 0 and 1, goes through an f32 tile.
+    const DType out = args.out->dtype();
+    gemm_out = out == DType::kF32 || (out == DType::kBF16 && product == DType::kBF16) ? out : DType::kF32;
+    direct = gemm_out == out && (args.beta == 0.0f || args.beta == 1.0f);
+    // A quantised weight is dequantised once for every tile of rows, so those are long and its own panels
+    // narrow.
+    tile_m = std::min(s.m, args.quantized_b ? kQuantizedTileRows : kTileRows);
+    tile_n = std::min(s.n, args.quantized_b ? kQuantizedTileColumns : kTileColumns);
+    tiles_m = (s.m + tile_m - 1) / tile_m;
+    tiles_n = (s.n + tile_n - 1) / tile_n;
+  }
+};
+
 }  // namespace
+
+void rehearse_matmul(const MatmulArgs& args, const ScratchNeed& need) {
+  const Shape3 s = shape_of(args);
+  if (s.m == 0 || s.n == 0 || takes_few_rows(args, s)) return;
+  const Tiling t(args, s);
+  const Tensor a = whole_operand(*args.a, t.product),
+               b = args.quantized_b ? Tensor() : whole_operand(*args.b, t.product);
+  const int64_t threads = t.tiles_m * t.tiles_n, row = t.product == DType::kF32 ? 0 : 1;
+  auto panel = [&](int slot, int64_t elements, int64_t columns) {
+    need(slot, elements, threads);
+    need(slot + 1, row * columns, threads);
+  };
+  if (!a.defined()) panel(13, t.tile_m * s.k, args.transpose_a ? t.tile_m : s.k);
+  if (!b.defined()) panel(15, t.tile_n * s.k, args.transpose_b ? s.k : t.tile_n);
+  if (!t.direct) need(17, t.tile_m * t.tile_n, threads);
+}
 
 void matmul(const MatmulArgs& args) {
   Shape3 s = shape_of(args);
   if (s.m == 0 || s.n == 0) return;
   Tensor& out = *args.out;
-  if (s.m <= kFewRows && args.transpose_b && !args.transpose_a) return few_rows(args, s);
-  DType product = args.compute == DType::kBF16 && native_bf16() ? DType::kBF16 : DType::kF32;
+  if (takes_few_rows(args, s)) return few_rows(args, s);
   const QuantizedMatrix* quantized = args.quantized_b;
+  const auto [product, gemm_out, direct, tile_m, tile_n, tiles_m, tiles_n] = Tiling(args, s);
   Tensor a = whole_operand(*args.a, product), b = quantized ? Tensor() : whole_operand(*args.b, product);
-  // oneDNN writes f32 or bf16; anything else, and any beta besides 0 and 1, goes through an f32 tile.
-  DType gemm_out = out.dtype() == DType::kF32 || (out.dtype() == DType::kBF16 && product == DType::kBF16)
-                       ? out.dtype()
-                       : DType::kF32;
-  bool direct = gemm_out == out.dtype() && (args.beta == 0.0f || args.beta == 1.0f);
-
-  // A quantised weight is dequantised once for every tile of rows, so those are long and its own panels
-  // narrow.
-  int64_t tile_m = std::min(s.m, quantized ? kQuantizedTileRows : kTileRows);
-  int64_t tile_n = std::min(s.n, quantized ? kQuantizedTileColumns : kTileColumns);
-  int64_t tiles_m = (s.m + tile_m - 1) / tile_m, tiles_n = (s.n + tile_n - 1) / tile_n;
   // A weight whose tile must be converted or repacked is used for all row tiles of that column in a row.
   parallel_for(tiles_m * tiles_n, [&](int64_t tile) {
     int64_t row0 = tile % tiles_m * tile_m, col0 = tile / tiles_m * tile_n;

@@ -1,6 +1,7 @@
 // Rows of tensors as f32 runs: what every kernel that is not a product works on.
 #pragma once
 #include <cstring>
+#include <functional>
 
 #include "fettle/base/error.h"
 #include "fettle/kernels/cpu/vector_kernels.h"
@@ -78,5 +79,8 @@ class OutRow {
 
 /// Per-thread f32 scratch of at least n floats; `slot` keeps several apart.
 float* scratch_f32(int slot, int64_t n);
+inline constexpr size_t kScratchSlots = 24;
+/// Called instead of scratch_f32 where a kernel is only rehearsed; `threads`: how many threads would ask.
+using ScratchNeed = std::function<void(int slot, int64_t n, int64_t threads)>;
 
 }  // namespace fettle::cpu

@@ -41,6 +41,8 @@ class Adafactor final : public Optimizer {
     backend_.axpy(-rate, change, p.value);
   }
 
+  std::vector<int64_t> update_workspace(size_t i) const override { return {parameters_[i]->numel()}; }
+
  private:
   static void plain(Tensor& change, float* square, float beta) {
     float* g = change.data<float>();

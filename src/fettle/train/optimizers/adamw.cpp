@@ -115,33 +115,4 @@ std::unique_ptr<Optimizer> make_lion_8bit(Backend& b, std::vector<Parameter*> p,
   return std::make_unique<EightBit>(b, std::move(p), std::move(o), true);
 }
 
-uint64_t planned_state_bytes(const Parameter& parameter, const OptimizerOptions& options) {
-  const uint64_t n = static_cast<uint64_t>(parameter.numel()), f32 = 4 * n;
-  const std::string& name = options.name;
-  const bool matrix = parameter.shape.size() == 2;
-  const uint64_t rows = matrix ? static_cast<uint64_t>(parameter.shape[0]) : 1,
-                 columns = matrix ? n / rows : n;
-  if (name.ends_with("8bit") && in_eight_bits(parameter)) {
-    const uint64_t one = n + 4 * ((n + kBlock - 1) / kBlock);
-    return name.starts_with("lion") ? one : 2 * one;
-  }
-  if (name.starts_with("lion") || name == "adagrad" || name == "schedule_free_sgd") return f32;
-  if (name == "sgd") return options.momentum != 0 ? f32 : 0;
-  if (name == "rmsprop") return f32 * (1 + (options.momentum > 0) + options.centered);
-  if (name == "adafactor") return matrix ? 4 * (rows + columns) : f32;
-  if (name == "muon") {
-    const bool table = parameter.name.find("embed") != std::string::npos ||
-                       parameter.name.find("lm_head") != std::string::npos;
-    return matrix && !table ? f32 : 2 * f32;
-  }
-  if ((name == "galore_adamw" || name == "apollo_adamw") && options.projected &&
-      options.projected(parameter)) {
-    const uint64_t rank = std::min({static_cast<uint64_t>(options.rank), rows, columns});
-    const bool right = options.proj_type == "right" || (options.proj_type == "std" && rows >= columns) ||
-                       (options.proj_type == "reverse_std" && rows < columns);
-    return 4 * rank * (right ? 2 * rows + columns : 2 * columns + rows);
-  }
-  return 2 * f32;
-}
-
 }  // namespace fettle

@@ -67,6 +67,13 @@ class LowRankAdamW final : public Optimizer {
     if (double decay = decay_of(i); decay > 0) backend_.scale(p.value, 1.0 - learning_rate * decay);
   }
 
+  std::vector<int64_t> update_workspace(size_t i) const override {
+    const int64_t all = parameters_[i]->numel();
+    if (!is_projected(i)) return {all};
+    const int64_t low = states_[i][0].value.numel();
+    return {all, low, low};
+  }
+
  private:
   bool is_projected(size_t i) const {
     return parameters_[i]->shape.size() == 2 && options_.projected && options_.projected(*parameters_[i]);

@@ -52,6 +52,13 @@ class Muon final : public Optimizer {
     backend_.axpy(static_cast<float>(-rate), direction, p.value);
   }
 
+  std::vector<int64_t> update_workspace(size_t i) const override {
+    const Parameter& p = *parameters_[i];
+    if (!is_matrix(p)) return {};
+    const int64_t n = std::min(p.shape[0], p.shape[1]);
+    return {p.numel(), p.numel(), n * n, n * n};
+  }
+
  private:
   // Newton–Schulz towards U Vᵀ: X <- a X + (b X Xᵀ + c (X Xᵀ)²) X, on the side with the smaller Gram matrix.
   Tensor orthogonalized(Tensor x) {

@@ -105,6 +105,15 @@ void round_at_random(const Tensor& values, const RandomKey& key, Tensor& out) {
   });
 }
 
+void Optimizer::rehearse_step() const {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    std::vector<int64_t> sizes = update_workspace(i);
+    if (parameters_[i]->value.dtype() != DType::kF32) sizes.push_back(parameters_[i]->numel());
+    std::vector<Tensor> held;
+    for (int64_t size : sizes) held.push_back(Tensor::empty({size}, DType::kF32, MemoryKind::kWorkspace));
+  }
+}
+
 void Optimizer::zero_grad() {
   for (Parameter* parameter : parameters_) parameter->zero_grad(backend_);
 }

@@ -66,6 +66,8 @@ class Optimizer {
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   /// What all state takes, in memory or paged.
   uint64_t state_bytes() const;
+  /// Takes the memory that step() and show_average() take for a while (tensor/memory.h's rehearsals).
+  virtual void rehearse_step() const;
 
   /// Between true and false the parameters hold what is to be evaluated and saved, where that differs from
   /// what is trained (schedule-free).
@@ -80,6 +82,8 @@ class Optimizer {
   /// Zeros, paged if asked for.
   Tensor new_state(const Shape& shape, DType dtype = DType::kF32) const;
   virtual void update(size_t index, double learning_rate, float grad_scale) = 0;
+  /// Elements of the f32 tensors that update() holds at once beside the state.
+  virtual std::vector<int64_t> update_workspace(size_t index) const { return {}; }
   /// Before the updates of one step.
   virtual void begin_step(double learning_rate) {}
   double decay_of(size_t index) const;
@@ -105,9 +109,6 @@ void round_at_random(const Tensor& values, const RandomKey& key, Tensor& out);
 /// Error(kUsage) listing the known ones for an unknown name.
 std::unique_ptr<Optimizer> make_optimizer(Backend& backend, std::vector<Parameter*> parameters,
                                           OptimizerOptions options);
-
-/// What the state of a parameter takes with this optimizer, by the same rules, without making one.
-uint64_t planned_state_bytes(const Parameter& parameter, const OptimizerOptions& options);
 
 // The families, for the table.
 std::unique_ptr<Optimizer> make_adamw(Backend&, std::vector<Parameter*>, OptimizerOptions);

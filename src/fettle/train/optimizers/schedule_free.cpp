@@ -15,12 +15,18 @@ class ScheduleFree final : public Optimizer {
       : Optimizer(backend, std::move(parameters), std::move(options)), adam_(adam) {
     for (size_t i = 0; i < parameters_.size(); ++i) {
       Tensor z = new_state(parameters_[i]->shape);
-      std::memcpy(z.raw(), parameters_[i]->value.raw(), z.nbytes());
+      z.assign(parameters_[i]->value.raw(), z.nbytes());
       states_[i] = {{"z", z}};
       if (adam_) states_[i].push_back({"exp_avg_sq", new_state(parameters_[i]->shape)});
     }
     shared_states_ = {{"weight_sum", Tensor::zeros({1}, DType::kF64, MemoryKind::kOptimizer)},
                       {"lr_max", Tensor::zeros({1}, DType::kF64, MemoryKind::kOptimizer)}};
+  }
+
+  void rehearse_step() const override {
+    std::vector<Tensor> kept;
+    for (const Parameter* parameter : parameters_)
+      kept.push_back(parameter->value.clone(MemoryKind::kOptimizer));
   }
 
   void show_average(bool shown) override {
