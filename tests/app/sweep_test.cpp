@@ -6,6 +6,7 @@
 
 #include "fettle/base/error.h"
 #include "fettle/base/json.h"
+#include "fettle/track/run_folder.h"
 #include "fettle/track/search_space.h"
 #include "support.h"
 
@@ -122,6 +123,16 @@ TEST_F(Sweep, WhatIsWrongIsNamed) {
   refused("method: bayes\nparameters: {lora_rank: [1]}\n", "expected grid, random or tpe");
   refused("trails: 3\nparameters: {lora_rank: [1]}\n", "did you mean trials?");
   refused("halving: {factor: 3}\nparameters: {lora_rank: [1]}\n", "min_steps is missing");
+}
+
+TEST_F(Sweep, EndsWithItsRunsWhenTheMetricIsNotThere) {
+  ProcessResult result = test::run_fettle(
+      {"sweep", file("method: grid\nmetric: rouge\nparallel: 2\nparameters: {max_steps: [1, 1000000]}\n")});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("metric rouge"));
+  const fs::path other = folder_ / "out/trial-001";
+  // It may have been told to end before it took its first step.
+  if (is_run_folder(other)) EXPECT_EQ(read_run_folder(other).status, RunFolder::Status::kInterrupted);
 }
 
 TEST(SearchSpace, TpeFindsTheBottomFasterThanChance) {

@@ -191,31 +191,46 @@ void SweepRunner::finish(Trial& trial, int64_t steps, int status) {
   record(OrderedJson{{"trial", trial.number}, {"steps", at}, {"value", value}}.dump());
 }
 
+// Runs that go on, by process. When the sweep ends by an error they are asked to save and end, and waited
+// for.
+struct SweepRunner::Running {
+  std::map<pid_t, int64_t> trials;
+
+  ~Running() {
+    ask_to_stop();
+    for (const auto& [pid, number] : trials)
+      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+      }
+  }
+  void ask_to_stop() const {
+    for (const auto& [pid, number] : trials) ::kill(pid, SIGTERM);
+  }
+};
+
 bool SweepRunner::run(const std::vector<int64_t>& numbers, int64_t steps,
                       const std::function<void(const Trial&)>& finished) {
   StopSignal stop;
-  std::map<pid_t, int64_t> running;
+  Running running;
   size_t next = 0;
-  while (next < numbers.size() || !running.empty()) {
-    while (next < numbers.size() && static_cast<int64_t>(running.size()) < file_.parallel &&
+  while (next < numbers.size() || !running.trials.empty()) {
+    while (next < numbers.size() && static_cast<int64_t>(running.trials.size()) < file_.parallel &&
            !StopSignal::requested()) {
       Trial& trial = trials_.at(numbers[next++]);
       if (!trial.failure.empty() || trial.values.contains(0) || trial.values.contains(steps)) continue;
-      running[start(trial, steps)] = trial.number;
+      running.trials[start(trial, steps)] = trial.number;
     }
-    if (running.empty()) break;
+    if (running.trials.empty()) break;
     int status = 0;
     const pid_t child = ::waitpid(-1, &status, 0);
     if (child < 0 && errno == EINTR) {
       // Children of a terminal hear of Ctrl-C themselves; others are told.
-      if (StopSignal::requested())
-        for (const auto& [pid, number] : running) ::kill(pid, SIGTERM);
+      if (StopSignal::requested()) running.ask_to_stop();
       continue;
     }
-    auto found = running.find(child);
-    if (found == running.end()) continue;
+    auto found = running.trials.find(child);
+    if (found == running.trials.end()) continue;
     Trial& trial = trials_.at(found->second);
-    running.erase(found);
+    running.trials.erase(found);
     if (StopSignal::requested() && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) continue;
     finish(trial, steps, status);
     finished(trial);

@@ -48,6 +48,7 @@ class SweepRunner {
   void tell(int64_t number, double value);
 
  private:
+  struct Running;
   void record(const std::string& line);
   void read_record();
   pid_t start(const Trial& trial, int64_t steps) const;

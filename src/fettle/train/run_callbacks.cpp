@@ -179,7 +179,8 @@ void FilesCallback::on_train_end(const TrainSummary& s) {
                      .log_history = history_};
   add_best(state, s.best_step, s.best_metric);
   state.write(folder_ / "trainer_state.json");
-  write_results(folder_, "train", metrics);
+  // A run that was stopped has none yet; its folder is that of an interrupted run.
+  if (!s.stopped) write_results(folder_, "train", metrics);
   if (plot_ && !losses_.empty()) plot_loss(folder_, steps_, losses_);
   if (!plot_ || eval_curves_.empty()) return;
   Chart chart{.title = "eval_loss", .x_label = "step", .y_label = "loss", .series = {}};
