@@ -108,7 +108,7 @@ TEST(Config, DefaultsAreThoseOfLlamaFactoryAndTrainer) {
   EXPECT_EQ(config.get<std::string>("lr_scheduler_type"), "linear");
   EXPECT_EQ(config.get<int64_t>("max_steps"), -1);
   EXPECT_EQ(config.get<int64_t>("data_seed"), 42);
-  EXPECT_TRUE(config.get<bool>("gradient_checkpointing"));
+  EXPECT_EQ(config.get<std::string>("gradient_checkpointing"), "true");
   EXPECT_EQ(config.get<Strings>("lora_target"), Strings{"all"});
   EXPECT_EQ(config.get<std::optional<int>>("max_samples"), std::nullopt);
   EXPECT_EQ(config.get<std::string>("model_name_or_path"), "");
@@ -326,7 +326,13 @@ TEST(Config, ContradictionsNameBothSides) {
                 load({"gradient_checkpointing=true", "disable_gradient_checkpointing=true"});
               }),
               HasSubstr("contradict"));
-  EXPECT_FALSE(load({"disable_gradient_checkpointing=true"}).get<bool>("gradient_checkpointing"));
+  auto recomputed = [](const std::string& word) {
+    return load({word}).get<std::string>("gradient_checkpointing");
+  };
+  EXPECT_EQ(recomputed("disable_gradient_checkpointing=true"), "false");
+  EXPECT_EQ(recomputed("gradient_checkpointing=selective"), "selective");
+  EXPECT_EQ(recomputed("gradient_checkpointing=False"), "false");
+  EXPECT_EQ(recomputed("gradient_checkpointing=True"), "true");
   EXPECT_THAT(usage_error([] { load_yaml("evaluation_strategy: no\neval_strategy: no\n"); }),
               HasSubstr("has set already"));
 }

@@ -82,10 +82,14 @@ class GoldenMethod : public ::testing::TestWithParam<MethodCase> {
     return adapter;
   }
 
-  double forward_backward(Adapter& adapter, bool checkpointing = false) {
+  double forward_backward(Adapter& adapter, bool checkpointing = false, bool remakes = false) {
     for (Parameter* parameter : adapter.parameters()) parameter->gradient = Tensor();
     Tape tape;
-    Context context{.backend = &cpu_backend(), .tape = &tape, .compute = DType::kF32, .training = true};
+    Context context{.backend = &cpu_backend(),
+                    .tape = &tape,
+                    .compute = DType::kF32,
+                    .training = true,
+                    .remakes = remakes};
     ModelInput input = make_input(rows_);
     input.gradient_checkpointing = checkpointing;
     input.with_prompt_outputs = !first_labels_.empty();
@@ -137,8 +141,9 @@ TEST_P(GoldenMethod, ForwardIsPefts) {
 TEST_P(GoldenMethod, GradientsArePefts) {
   auto adapter = load_for_training();
   adapter->set_trainable(true);
-  for (bool checkpointing : {false, true}) {
-    EXPECT_NEAR(forward_backward(*adapter, checkpointing), golden_["loss"].get<double>(), 2e-5);
+  for (auto [checkpointing, remakes] :
+       {std::pair(false, false), std::pair(true, false), std::pair(false, true)}) {
+    EXPECT_NEAR(forward_backward(*adapter, checkpointing, remakes), golden_["loss"].get<double>(), 2e-5);
     for (Parameter* parameter : adapter->parameters()) {
       expect_near(parameter->gradient_buffer(), wanted("grad.", *parameter), 5e-4, parameter->name);
     }

@@ -69,11 +69,12 @@ TEST_P(GoldenTraining, FollowsTrainer) {
   }
 }
 
-TEST_P(GoldenTraining, SameBitsForAnyThreadCountAndWithoutCheckpointing) {
+TEST_P(GoldenTraining, SameBitsForAnyThreadCountAndCheckpointing) {
   test::TempDir dir;
   std::string weights;
   for (auto [name, threads, extra] :
-       {std::tuple("a", 1, ""), std::tuple("b", 2, ""), std::tuple("c", 2, "gradient_checkpointing=false")}) {
+       {std::tuple("a", 1, ""), std::tuple("b", 2, ""), std::tuple("c", 2, "gradient_checkpointing=false"),
+        std::tuple("d", 2, "gradient_checkpointing=selective")}) {
     set_thread_count(threads);
     train(dir / name, extra);
     std::filesystem::path adapter = dir / name / "adapter_model.safetensors";

@@ -25,6 +25,15 @@ void accumulate_both(const Context& context, const Tensor& gradient, const std::
   if (b) b->accumulate(*context.backend, gradient, a != nullptr);
 }
 
+std::shared_ptr<Remake> remade_rms_norm(const Context& context, const Tensor& x, const Parameter& weight,
+                                        float eps) {
+  return std::make_shared<Remake>([backend = context.backend, x, &weight, eps] {
+    Tensor y = like(x), rstd = per_row(x);
+    backend->rms_norm(x, weight.value, eps, y, rstd);
+    return y;
+  });
+}
+
 }  // namespace
 
 Var embedding(Context& context, std::shared_ptr<const std::vector<int32_t>> ids, Parameter& table) {
@@ -55,6 +64,7 @@ Var rms_norm(Context& context, const Var& x, Parameter& weight, float eps) {
   Tensor y = like(x.value), rstd = per_row(x.value);
   context.backend->rms_norm(x.value, weight.value, eps, y, rstd);
   Var result(y, context.records(x.requires_grad() || weight.trainable));
+  if (result.slot && context.remakes) result.remake = remade_rms_norm(context, x.value, weight, eps);
   if (result.slot)
     context.tape->record([context, x, &weight, rstd, out = result.slot] {
       if (!out->defined()) return;
@@ -72,6 +82,7 @@ std::pair<Var, Var> add_rms_norm(Context& context, const Var& x, const Var& delt
   context.backend->add_rms_norm(x.value, delta.value, weight.value, eps, sum, y, rstd);
   bool inputs = x.requires_grad() || delta.requires_grad();
   Var total(sum, context.records(inputs)), normed(y, context.records(inputs || weight.trainable));
+  if (normed.slot && context.remakes) normed.remake = remade_rms_norm(context, sum, weight, eps);
   if (normed.slot)
     context.tape->record([context, x = x.slot, delta = delta.slot, sum, &weight, rstd,
                           total_slot = total.slot, out = normed.slot] {
@@ -94,6 +105,12 @@ Var layer_norm(Context& context, const Var& x, Parameter& weight, Parameter* bia
   Tensor y = like(x.value), mean = per_row(x.value), rstd = per_row(x.value);
   context.backend->layer_norm(x.value, weight.value, bias ? bias->value : Tensor(), eps, y, mean, rstd);
   Var result(y, context.records(x.requires_grad() || weight.trainable || (bias && bias->trainable)));
+  if (result.slot && context.remakes)
+    result.remake = std::make_shared<Remake>([backend = context.backend, x = x.value, &weight, bias, eps] {
+      Tensor again = like(x), mean_again = per_row(x), rstd_again = per_row(x);
+      backend->layer_norm(x, weight.value, bias ? bias->value : Tensor(), eps, again, mean_again, rstd_again);
+      return again;
+    });
   if (result.slot)
     context.tape->record([context, x, &weight, bias, mean, rstd, out = result.slot] {
       if (!out->defined()) return;
@@ -151,6 +168,12 @@ Var swiglu(Context& context, const Var& gate, const Var& up) {
   Tensor y = like(gate.value);
   context.backend->swiglu(gate.value, up.value, y);
   Var result(y, context.records(gate.requires_grad() || up.requires_grad()));
+  if (result.slot && context.remakes)
+    result.remake = std::make_shared<Remake>([backend = context.backend, gate = gate.value, up = up.value] {
+      Tensor again = like(gate);
+      backend->swiglu(gate, up, again);
+      return again;
+    });
   if (result.slot)
     context.tape->record([context, gate, up, out = result.slot] {
       if (!out->defined()) return;

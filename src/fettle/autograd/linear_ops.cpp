@@ -87,9 +87,10 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
   Var result(y, context.records(x.requires_grad() || parameters_learn));
   if (!result.slot) return result;
   // A frozen linear without terms needs its weight only, so its input is not kept.
-  Tensor kept = weight.trainable || !lora.empty() ? input : Tensor();
-  context.tape->record([context, x_slot = x.slot, x_shape = input.shape(), input = kept, &weight, bias,
-                        conv1d, lora, projections, out = result.slot] {
+  Kept kept = weight.trainable || !lora.empty() ? Kept(x) : Kept();
+  context.tape->record([context, x_slot = x.slot, x_shape = input.shape(), kept, &weight, bias, conv1d, lora,
+                        projections, out = result.slot] {
+    const Tensor taken = kept.take(), input = taken.defined() ? as_matrix(taken) : taken;
     if (!out->defined()) return;
     Backend& backend = *context.backend;
     Tensor dy = out->take({x_shape[0], weight.shape[conv1d ? 1 : 0]});

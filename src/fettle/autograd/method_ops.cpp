@@ -195,6 +195,12 @@ Var activate(Context& context, Activation kind, const Var& x) {
   Tensor y = like(x.value);
   context.backend->activate(kind, x.value, y);
   Var result(y, context.records(x.requires_grad()));
+  if (result.slot && context.remakes)
+    result.remake = std::make_shared<Remake>([backend = context.backend, kind, x = x.value] {
+      Tensor again = like(x);
+      backend->activate(kind, x, again);
+      return again;
+    });
   if (result.slot)
     context.tape->record([context, kind, x, out = result.slot] {
       if (!out->defined()) return;

@@ -34,6 +34,13 @@ void Parameter::zero_grad(Backend& backend) {
   if (gradient.defined()) backend.fill(gradient, 0.0);
 }
 
+Tensor Remake::take() {
+  if (!made_.defined()) made_ = make_();
+  Tensor value = made_;
+  if (--expected_ <= 0) made_ = Tensor();
+  return value;
+}
+
 void Tape::backward() {
   while (!nodes_.empty()) {
     std::function<void()> node = std::move(nodes_.back());

@@ -34,10 +34,26 @@ class GradSlot {
   bool owned_ = false;
 };
 
+/// How to make a value again that follows cheaply from what its node keeps anyway.
+class Remake {
+ public:
+  explicit Remake(std::function<Tensor()> make) : make_(std::move(make)) {}
+  /// Another node that will take it.
+  void expect() { ++expected_; }
+  /// The value; it is made once, and let go of when the last node that wanted it has taken it.
+  Tensor take();
+
+ private:
+  std::function<Tensor()> make_;
+  Tensor made_;
+  int expected_ = 0;
+};
+
 /// A value in the graph: a tensor, and a slot when a gradient will flow into it.
 struct Var {
   Tensor value;
   std::shared_ptr<GradSlot> slot;
+  std::shared_ptr<Remake> remake;  ///< of some values, where the context remakes
   Var() = default;
   explicit Var(Tensor v, bool requires_grad = false)
       : value(std::move(v)), slot(requires_grad ? std::make_shared<GradSlot>() : nullptr) {}
@@ -89,14 +105,32 @@ struct Context {
   Tape* tape = nullptr;         ///< null: inference
   DType compute = DType::kF32;  ///< dtype of activations and of the operands of products
   bool training = false;        ///< dropout is active
-  uint64_t seed = 0;            ///< of dropout
-  uint64_t step = 0;            ///< micro-batch number since the start of the run: part of the dropout key
-  float neftune_alpha = 0;      ///< noise on the embeddings while training (Jain et al., arXiv 2310.05914)
+  bool remakes = false;  ///< nodes keep cheap values (norms, functions of the MLP) as Remake, not as tensors
+  uint64_t seed = 0;     ///< of dropout
+  uint64_t step = 0;     ///< micro-batch number since the start of the run: part of the dropout key
+  float neftune_alpha = 0;  ///< noise on the embeddings while training (Jain et al., arXiv 2310.05914)
   std::span<const AdapterRoute>
       routes;  ///< rows of this batch that use adapters of their own; empty: all alike
 
   Tensor activation(Shape shape) const { return Tensor::empty(std::move(shape), compute); }
   bool records(bool any_gradient) const { return tape != nullptr && any_gradient; }
+};
+
+/// A value that a node keeps for its backward, which takes it once.
+class Kept {
+ public:
+  Kept() = default;
+  explicit Kept(const Var& x)
+      : value_(x.remake ? Tensor() : x.value), remake_(x.remake), shape_(x.value.shape()) {
+    if (remake_) remake_->expect();
+  }
+  /// In the shape that the value had.
+  Tensor take() const { return remake_ ? remake_->take().reshape(shape_) : value_; }
+
+ private:
+  Tensor value_;
+  std::shared_ptr<Remake> remake_;
+  Shape shape_;
 };
 
 /// Runs `body` without a tape and records one node that runs it again, with a tape, when backward comes:

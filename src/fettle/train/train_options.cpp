@@ -71,7 +71,9 @@ TrainArguments train_arguments(const Config& c, DType compute) {
             .dft = c.get<bool>("use_dft_loss")};
   if (a.loss.dft && a.loss.label_smoothing > 0)
     fail_usage("use_dft_loss and label_smoothing_factor contradict each other; drop one of them");
-  a.gradient_checkpointing = c.get<bool>("gradient_checkpointing");
+  const std::string recomputed = c.get<std::string>("gradient_checkpointing");
+  a.gradient_checkpointing = recomputed == "true";
+  a.selective_checkpointing = recomputed == "selective";
   a.compute = compute;
   a.logging_first_step = c.get<bool>("logging_first_step");
   std::string save = c.get<std::string>("save_strategy");

@@ -85,6 +85,7 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
                     .tape = &tape,
                     .compute = arguments_.compute,
                     .training = true,
+                    .remakes = arguments_.selective_checkpointing,
                     .seed = arguments_.seed,
                     .step = static_cast<uint64_t>(progress_.micro_step++),
                     .neftune_alpha = static_cast<float>(arguments_.neftune_noise_alpha)};

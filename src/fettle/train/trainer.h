@@ -44,6 +44,7 @@ struct TrainArguments {
   bool batch_tokens_by_memory = false;  ///< that bound is what fits
   LossShape loss;
   bool gradient_checkpointing = true;
+  bool selective_checkpointing = false;  ///< Context::remakes
   DType compute = DType::kF32;
   int64_t logging_steps = 500;
   bool logging_first_step = false;

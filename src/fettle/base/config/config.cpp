@@ -220,9 +220,10 @@ class ConfigReader {
     if (!config.get<std::optional<int64_t>>("data_seed"))
       derive_value("data_seed", config.get<int64_t>("seed"), "from seed");
     if (config.get<bool>("disable_gradient_checkpointing")) {
-      if (config.is_set("gradient_checkpointing") && config.get<bool>("gradient_checkpointing"))
+      if (config.is_set("gradient_checkpointing") &&
+          config.get<std::string>("gradient_checkpointing") != "false")
         contradict("disable_gradient_checkpointing", "gradient_checkpointing");
-      derive_value("gradient_checkpointing", false, "from disable_gradient_checkpointing");
+      derive_value("gradient_checkpointing", std::string("false"), "from disable_gradient_checkpointing");
     }
   }
 

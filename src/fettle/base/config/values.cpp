@@ -197,9 +197,15 @@ OptionValue parse_typed(const Option& option, const RawValue& raw, const std::st
     }
     case OptionType::kChoice: {
       std::string text(trim(raw.text));
-      // YAML 1.1 writers turn a bare `no` into false.
       bool truth;
-      if (raw.kind == Kind::kPlain && parse_bool_text(text, truth) && !truth) text = "no";
+      if (raw.kind == Kind::kPlain && parse_bool_text(text, truth)) {
+        const bool switches =
+            std::find(option.choices.begin(), option.choices.end(), "true") != option.choices.end();
+        if (switches) text = truth ? "true" : "false";
+        // YAML 1.1 writers turn a bare `no` into false.
+        else if (!truth)
+          text = "no";
+      }
       for (const ChoiceSpelling& spelling : option.spellings)
         if (text == spelling.written) text = spelling.choice;
       check_choice(option, raw, text, where);
