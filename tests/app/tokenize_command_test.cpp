@@ -84,6 +84,15 @@ TEST(Tokenize, ConversationsAreRendered) {
   Json json = parse_json(result.out.substr(0, result.out.find('\n')), "out");
   EXPECT_EQ(json["text"], "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
   EXPECT_EQ(tokenize("{}\n", {"--template", "chatml"}).code, 3);
+  // Tools and calls in OpenAI's layout; a call needs no content.
+  result = tokenize(
+      R"({"tools":[{"type":"function","function":{"name":"now","parameters":{}}}],"messages":[)"
+      R"({"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"function":{"name":"now","arguments":"{}"}}]}]})"
+      "\n",
+      {"--template", "qwen"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_NE(result.out.find("# Tools"), std::string::npos);
+  EXPECT_NE(result.out.find(R"(<tool_call>\n{\"name\": \"now\")"), std::string::npos) << result.out;
 }
 
 }  // namespace

@@ -73,6 +73,8 @@ TEST_F(HostileData, JsonThatIsTooMuch) {  // 101
   EXPECT_MENTIONS(error_of("x.jsonl", R"({"instruction": )" + std::string(1'000'000, '[') + "\n"),
                   "x.jsonl:1");
   EXPECT_MENTIONS(error_of("x.jsonl", R"({"instruction": 1e999, "output": "a"})"), "x.jsonl:1");
+  EXPECT_MENTIONS(error_of("x.jsonl", R"({"instruction": "q", "instruction": "r", "output": "a"})"),
+                  "duplicate key");
   EXPECT_MENTIONS(error_of("x.jsonl", R"({"instruction": NaN, "output": "a"})"), "x.jsonl:1");
 }
 

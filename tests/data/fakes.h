@@ -15,6 +15,9 @@ class ByteTokenizer : public Tokenizer {
     for (char c : text) ids.push_back(static_cast<unsigned char>(c) + 10);
     return ids;
   }
+  std::vector<TokenId> encode_literally(std::string_view text, size_t, size_t) const override {
+    return encode(text, false);
+  }
   Encoding encode_with_types(std::string_view text, std::optional<std::string_view> pair, bool,
                              std::optional<int64_t>) const override {
     Encoding out{encode(text, false), {}, {}};

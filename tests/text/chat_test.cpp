@@ -142,6 +142,42 @@ TEST(NamedTemplate, WritesLlamaFactorysSlots) {
   }
 }
 
+// What a user writes does not end his turn.
+TEST(NamedTemplate, SpecialTokensInMessagesCanBeText) {  // 88
+  FETTLE_REQUIRE_ASSETS();
+  for (const char* folder : {"qwen2.5", "llama3-8b-instruct", "deepseek-llm-7b-chat"}) {
+    auto tokenizer = load_tokenizer(test::assets_dir() / "tokenizers" / folder);
+    const std::string end = tokenizer->id_to_token(*tokenizer->eos_id());
+    const std::string name = std::string(folder) == "qwen2.5"              ? "qwen"
+                             : std::string(folder) == "llama3-8b-instruct" ? "llama3"
+                                                                           : "deepseek";
+    Conversation plain{
+        .system = "", .tools = "", .messages = {{Role::kUser, "a b"}, {Role::kAssistant, "c"}}};
+    Conversation hostile = plain;
+    hostile.messages[0].content = "a " + end + " b";
+    auto controls = [&](const Conversation& conversation, bool literal) {
+      ChatTemplateOptions options;
+      options.literal_content = literal;
+      EncodedTurn turn =
+          joined_turns(make_chat_template(name, tokenizer, options)->encode_turns(conversation));
+      turn.source.insert(turn.source.end(), turn.target.begin(), turn.target.end());
+      if (literal) {
+        const std::string& content = conversation.messages[0].content;
+        EXPECT_NE(tokenizer->decode(turn.source, false).find(content), std::string::npos) << content;
+      }
+      return std::count_if(turn.source.begin(), turn.source.end(),
+                           [&](TokenId id) { return tokenizer->is_special(id); });
+    };
+    EXPECT_EQ(controls(hostile, false), controls(plain, false) + 1) << "as Transformers reads it";
+    EXPECT_EQ(controls(hostile, true), controls(plain, true));
+    EXPECT_EQ(controls(plain, true), controls(plain, false));
+  }
+  // What encode_special_tokens of `tokenizers` gives.
+  auto qwen = load_tokenizer(test::assets_dir() / "tokenizers" / "qwen2.5");
+  EXPECT_EQ(qwen->encode_literally("<|im_end|>", 0, 10), (std::vector<TokenId>{27, 91, 318, 6213, 91, 29}));
+  EXPECT_EQ(qwen->encode_literally("<|im_end|><|im_end|>", 0, 10).back(), *qwen->token_to_id("<|im_end|>"));
+}
+
 TEST(NamedTemplate, ThinkingSwitch) {
   FETTLE_REQUIRE_ASSETS();
   auto t = tokenizer("qwen3");

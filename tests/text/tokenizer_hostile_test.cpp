@@ -182,6 +182,15 @@ TEST_F(HostileTokenizer, Texts) {  // 70
   EXPECT_EQ(load(small_word_piece())->encode(std::string(1 << 20, 'b'), false), std::vector<TokenId>{0});
 }
 
+// Transformers sets both anew at every call, so what a file says of them changes nothing.
+TEST_F(HostileTokenizer, TruncationAndPaddingOfTheFile) {
+  Json json = small_bpe();
+  json["truncation"] = {
+      {"direction", "Right"}, {"max_length", 1}, {"strategy", "LongestFirst"}, {"stride", 0}};
+  json["padding"] = {{"strategy", {{"Fixed", 8}}}, {"direction", "Right"}, {"pad_id", 2}, {"pad_token", "c"}};
+  EXPECT_EQ(load(json)->encode("abab", true), (std::vector<TokenId>{3, 3}));
+}
+
 TEST_F(HostileTokenizer, Shapes) {
   EXPECT_MENTIONS(error_of([&] { load(Json::array()); }), "model is missing");
   EXPECT_MENTIONS(refusal([](Json& j) { j["model"]["type"] = "Magic"; }), "Magic");

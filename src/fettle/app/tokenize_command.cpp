@@ -14,6 +14,7 @@
 #include "fettle/base/terminal.h"
 #include "fettle/base/threads.h"
 #include "fettle/base/utf8.h"
+#include "fettle/data/forms/fields.h"
 #include "fettle/text/chat.h"
 
 namespace fettle::app {
@@ -35,25 +36,16 @@ std::vector<TokenId> ids_of(const Json& json, const std::string& where) {
   return ids;
 }
 
-Conversation conversation_of(const Json& row, const std::string& where) {
-  const Json& messages = row.is_object() && row.contains("messages") ? row["messages"] : row;
-  if (!messages.is_array()) fail_input("{}: expected {{\"messages\": […]}}", where);
+// {"messages": [{"role", "content", "tool_calls"}], "tools": […]}, or the list of messages alone.
+Conversation conversation_of(const OrderedJson& row, const std::string& where) {
   Conversation conversation;
-  for (const Json& message : messages) {
-    if (!message.is_object() || !message.value("role", Json()).is_string() ||
-        !message.value("content", Json()).is_string())
-      fail_input("{}: every message needs a role and a content", where);
-    std::string role = message["role"], content = message["content"];
-    if (role == "system")
-      conversation.system = content;
-    else if (role == "user")
-      conversation.messages.push_back({Role::kUser, content});
-    else if (role == "assistant")
-      conversation.messages.push_back({Role::kAssistant, content});
-    else if (role == "tool" || role == "observation")
-      conversation.messages.push_back({Role::kObservation, content});
-    else
-      fail_input("{}: role \"{}\", expected system, user, assistant or tool", where, printable(role));
+  try {
+    if (row.is_object()) conversation.tools = tools_field(row, "tools");
+    const bool listed = row.is_object() && has_field(row, "messages") && row["messages"].is_array();
+    if (!row.is_array() && !listed) throw BadRow{"expected {\"messages\": […]}"};
+    append_messages(listed ? row["messages"] : row, message_tags(), conversation);
+  } catch (const BadRow& bad) {
+    fail_input("{}: {}", where, bad.reason);
   }
   return conversation;
 }
@@ -94,10 +86,11 @@ class LineWork {
   }
 
   std::string rendered(std::string_view line, const std::string& where) const {
-    Conversation conversation = conversation_of(parse_json(line, where), where);
+    Conversation conversation = conversation_of(parse_ordered_json(line, where), where);
     std::vector<TokenId> ids;
     if (conversation.messages.empty()) fail_input("{}: no messages", where);
-    if (conversation.messages.back().role == Role::kAssistant) {
+    const Role last = conversation.messages.back().role;
+    if (last == Role::kAssistant || last == Role::kFunction) {
       for (const EncodedTurn& turn : chat_->encode_turns(conversation)) {
         ids.insert(ids.end(), turn.source.begin(), turn.source.end());
         ids.insert(ids.end(), turn.target.begin(), turn.target.end());

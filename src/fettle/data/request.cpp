@@ -36,13 +36,14 @@ DatasetRequest dataset_request(const Config& config, int64_t vocab_size) {
     ChatTemplateOptions options;
     options.enable_thinking = config.get<std::optional<bool>>("enable_thinking");
     options.mask_history = config.get<bool>("mask_history");
+    options.literal_content = config.get<bool>("split_special_tokens");
     options.preserve_thinking = config.get<bool>("preserve_thinking");
     options.default_system = config.get<Text>("default_system");
     options.tool_format = config.get<Text>("tool_format").value_or("");
     request.chat = make_chat_template(name, request.tokenizer, options);
     request.template_options =
-        fmt::format("{} {} {} {}", options.enable_thinking.value_or(true), options.preserve_thinking,
-                    options.tool_format, options.default_system.value_or(""));
+        fmt::format("{} {} {} {} {}", options.enable_thinking.value_or(true), options.preserve_thinking,
+                    options.literal_content, options.tool_format, options.default_system.value_or(""));
   } else if (!name.empty() && request.stage == "sft" && !request.tokenizer) {
     fail_input("{}: no tokenizer, which template {} needs", base.string(), name);
   }

@@ -46,11 +46,15 @@ void AddedTokenFinder::add(const AddedToken& token) {
   }
 }
 
-const AddedToken* AddedTokenFinder::longest_at(std::string_view input, size_t at) const {
+const AddedToken* AddedTokenFinder::longest_at(std::string_view input, size_t at, ByteRange literal) const {
   const AddedToken* longest = nullptr;
+  const bool before_end = at < literal.end;
   uint32_t node = roots_[static_cast<unsigned char>(input[at])];
   while (node != kNone) {
-    if (nodes_[node].token != kNone) longest = &tokens_[nodes_[node].token];
+    if (nodes_[node].token != kNone) {
+      const AddedToken& token = tokens_[nodes_[node].token];
+      if (!token.special || !before_end || at < literal.begin) longest = &token;
+    }
     node = nodes_[node].child;
     if (++at >= input.size()) break;
     while (node != kNone && nodes_[node].byte != input[at]) node = nodes_[node].sibling;
@@ -58,7 +62,8 @@ const AddedToken* AddedTokenFinder::longest_at(std::string_view input, size_t at
   return longest;
 }
 
-void AddedTokenFinder::split(std::string_view input, FunctionRef<void(std::string_view)> text,
+void AddedTokenFinder::split(std::string_view input, ByteRange literal,
+                             FunctionRef<void(std::string_view)> text,
                              FunctionRef<void(TokenId)> token) const {
   size_t done = 0;
   for (size_t at = 0; at < input.size();) {
@@ -69,7 +74,7 @@ void AddedTokenFinder::split(std::string_view input, FunctionRef<void(std::strin
       ++at;
       continue;
     }
-    const AddedToken* match = longest_at(input, at);
+    const AddedToken* match = longest_at(input, at, literal);
     if (!match) {
       ++at;
       continue;

@@ -16,14 +16,19 @@ struct AddedToken {
   bool special = false, normalized = false, single_word = false, lstrip = false, rstrip = false;
 };
 
+struct ByteRange {
+  size_t begin = 0, end = 0;
+};
+
 /// Finds the tokens of one list in a text, leftmost and longest first, as `tokenizers`' AddedVocabulary.
 class AddedTokenFinder {
  public:
   /// A token added again replaces the earlier one.
   void add(const AddedToken& token);
   bool empty() const { return tokens_.empty(); }
-  /// Calls text(piece) and token(id) in order; empty pieces are left out.
-  void split(std::string_view input, FunctionRef<void(std::string_view)> text,
+  /// Calls text(piece) and token(id) in order; empty pieces are left out. Special tokens are not found where
+  /// they would take bytes of [literal.begin, literal.end).
+  void split(std::string_view input, ByteRange literal, FunctionRef<void(std::string_view)> text,
              FunctionRef<void(TokenId)> token) const;
 
  private:
@@ -32,7 +37,7 @@ class AddedTokenFinder {
     uint32_t child = kNone, sibling = kNone, token = kNone;
     char byte = 0;
   };
-  const AddedToken* longest_at(std::string_view input, size_t at) const;
+  const AddedToken* longest_at(std::string_view input, size_t at, ByteRange literal) const;
 
   std::vector<AddedToken> tokens_;
   std::vector<Node> nodes_;

@@ -74,6 +74,9 @@ struct ChatTemplateOptions {
   bool mask_history = false;
   /// Keeps the reasoning of earlier turns where mask_history, or a prompt, would drop it.
   bool preserve_thinking = false;
+  /// Special tokens that stand in messages are ordinary text, not what the template means by them. Named
+  /// templates only.
+  bool literal_content = false;
   /// Replaces the template's default system prompt.
   std::optional<std::string> default_system;
   /// Replaces the template's way to write tools and calls: default, glm4, glm4_moe, llama3, ling, mistral,

@@ -120,12 +120,18 @@ class NamedTemplate final : public ChatTemplate {
     append(ids, tokenizer_->encode(text, false));
   }
 
-  std::vector<TokenId> encode_slots(const Slots& slots, std::string_view content) const {
+  // `literal`: the content comes from a message and not from the template.
+  std::vector<TokenId> encode_slots(const Slots& slots, std::string_view content,
+                                    bool literal = false) const {
     std::vector<TokenId> ids;
     for (const Slot& slot : slots) {
       switch (slot.kind) {
         case Slot::Kind::kText:
-          append_text(ids, filled(slot.text, content));
+          if (const size_t at = slot.text.find("{{content}}");
+              literal && options_.literal_content && at != slot.text.npos)
+            append(ids, tokenizer_->encode_literally(filled(slot.text, content), at, at + content.size()));
+          else
+            append_text(ids, filled(slot.text, content));
           break;
         case Slot::Kind::kToken:
           if (std::optional<TokenId> id = tokenizer_->token_to_id(slot.text))
@@ -164,16 +170,16 @@ class NamedTemplate final : public ChatTemplate {
       if (!system.empty() && spec_.system_in_user)
         content = filled(spec_.system.front().text, system) + content;
       else if (!system.empty())
-        append(ids, encode_slots(spec_.system, system));
+        append(ids, encode_slots(spec_.system, system, conversation.tools.empty()));
     }
-    append(ids, encode_slots(message.role == Role::kUser ? spec_.user : spec_.observation, content));
+    append(ids, encode_slots(message.role == Role::kUser ? spec_.user : spec_.observation, content, true));
     return ids;
   }
 
   std::vector<TokenId> encode_answer(Role role, const std::string& content) const {
     if (role == Role::kFunction) return encode_slots(spec_.function, calls_text(content));
     if (role != Role::kAssistant) fail_input("an answer must be the assistant's or a function call");
-    return encode_slots(spec_.assistant, content);
+    return encode_slots(spec_.assistant, content, true);
   }
 
   // The calls of a function turn as the model writes them, behind a thought where one stands before the JSON.

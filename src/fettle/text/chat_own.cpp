@@ -184,6 +184,12 @@ std::shared_ptr<const ChatTemplate> make_own_template(std::shared_ptr<const Toke
   if (tokenizer->chat_template().empty())
     fail_usage("the model has no chat template of its own; name one with template=…: {}",
                fmt::join(chat_template_names(), ", "));
+  if (options.literal_content)
+    fail_usage(
+        "split_special_tokens: the model's own chat template mixes its tokens with the text of messages; "
+        "name a "
+        "template: {}",
+        fmt::join(chat_template_names(), ", "));
   return std::make_shared<OwnTemplate>(std::move(tokenizer), options);
 }
 

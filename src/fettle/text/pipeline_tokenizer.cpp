@@ -23,6 +23,7 @@ class PipelineTokenizer final : public Tokenizer {
   PipelineTokenizer(const Json& json, const std::string& origin, TokenizerConfig config);
 
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const override;
+  std::vector<TokenId> encode_literally(std::string_view text, size_t begin, size_t end) const override;
   Encoding encode_with_types(std::string_view text, std::optional<std::string_view> pair,
                              bool add_special_tokens, std::optional<int64_t> max_length) const override;
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const override;
@@ -43,8 +44,9 @@ class PipelineTokenizer final : public Tokenizer {
   void read_model_tokens(const std::string& origin);
   void read_added_tokens(const Json& json, const std::string& origin);
   void add_token(const AddedToken& token, const std::string& origin);
-  std::vector<TokenId> encode_plain(std::string_view text) const;
-  void encode_piece(std::string_view piece, bool first, WordCache& cache, std::vector<TokenId>& out) const;
+  std::vector<TokenId> encode_plain(std::string_view text, ByteRange literal = {}) const;
+  void encode_piece(std::string_view piece, ByteRange literal, bool first, WordCache& cache,
+                    std::vector<TokenId>& out) const;
   bool known(TokenId id) const { return id >= 0 && static_cast<size_t>(id) < tokens_.size(); }
   std::optional<TokenId> named(const std::string& token) const {
     return token.empty() ? std::nullopt : token_to_id(token);
@@ -154,7 +156,8 @@ void PipelineTokenizer::add_token(const AddedToken& token, const std::string& or
   }
 }
 
-void PipelineTokenizer::encode_piece(std::string_view piece, bool first, WordCache& cache,
+// `literal`: of the piece.
+void PipelineTokenizer::encode_piece(std::string_view piece, ByteRange literal, bool first, WordCache& cache,
                                      std::vector<TokenId>& out) const {
   std::string buffer;
   std::string_view normalized = normalizer_.apply(piece, buffer);
@@ -163,16 +166,21 @@ void PipelineTokenizer::encode_piece(std::string_view piece, bool first, WordCac
     first = false;
   };
   if (normalized_finder_.empty()) return words(normalized);
-  normalized_finder_.split(normalized, words, [&](TokenId id) {
+  // In a text that was rewritten the bytes are not known again, so all of it is taken literally.
+  if (normalized.data() != piece.data() && literal.begin < literal.end) literal = {0, normalized.size()};
+  normalized_finder_.split(normalized, literal, words, [&](TokenId id) {
     out.push_back(id);
     first = false;
   });
 }
 
-std::vector<TokenId> PipelineTokenizer::encode_plain(std::string_view text) const {
+std::vector<TokenId> PipelineTokenizer::encode_plain(std::string_view text, ByteRange literal) const {
   std::string repaired;
   if (!is_valid_utf8(text)) {
-    repaired = utf8_lossy(text);
+    const std::string before = utf8_lossy(text.substr(0, literal.begin)),
+                      inside = utf8_lossy(text.substr(literal.begin, literal.end - literal.begin));
+    repaired = literal.end == 0 ? utf8_lossy(text) : before + inside + utf8_lossy(text.substr(literal.end));
+    literal = {before.size(), before.size() + inside.size()};
     text = repaired;
   }
   std::vector<TokenId> ids;
@@ -180,9 +188,12 @@ std::vector<TokenId> PipelineTokenizer::encode_plain(std::string_view text) cons
   WordCache& cache = WordCache::of_thread(serial_);
   bool first = true;
   raw_finder_.split(
-      text,
+      text, literal,
       [&](std::string_view piece) {
-        encode_piece(piece, first, cache, ids);
+        const size_t at = static_cast<size_t>(piece.data() - text.data());
+        encode_piece(piece,
+                     {std::max(literal.begin, at) - at, std::clamp(literal.end, at, at + piece.size()) - at},
+                     first, cache, ids);
         first = false;
       },
       [&](TokenId id) {
@@ -210,6 +221,12 @@ void cut_longest_first(std::vector<TokenId>& first, std::vector<TokenId>& second
 std::vector<TokenId> PipelineTokenizer::encode(std::string_view text, bool add_special_tokens) const {
   std::vector<TokenId> ids = encode_plain(text);
   return add_special_tokens ? post_processor_.single(std::move(ids)).ids : ids;
+}
+
+std::vector<TokenId> PipelineTokenizer::encode_literally(std::string_view text, size_t begin,
+                                                         size_t end) const {
+  FETTLE_CHECK(begin <= end && end <= text.size(), "bytes {} to {} of {}", begin, end, text.size());
+  return encode_plain(text, {begin, end});
 }
 
 Encoding PipelineTokenizer::encode_with_types(std::string_view text, std::optional<std::string_view> pair,

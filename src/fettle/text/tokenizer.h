@@ -29,6 +29,9 @@ class Tokenizer {
   /// Ids of UTF-8 `text`. `add_special_tokens` runs the post-processor (and the add_bos/add_eos flags of
   /// tokenizer_config.json); special tokens that stand in the text are recognised either way.
   virtual std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const = 0;
+  /// As encode(text, false), but special tokens that stand in the bytes [begin, end) are ordinary text there,
+  /// as with split_special_tokens of Transformers.
+  virtual std::vector<TokenId> encode_literally(std::string_view text, size_t begin, size_t end) const = 0;
   /// A text, or two texts in one sequence (question and context, premise and hypothesis). With `max_length`
   /// ends of the texts are cut so that so many ids are left, special tokens included: of two texts from the
   /// longer one first, as truncation=True of Transformers.

@@ -51,8 +51,12 @@ Options model_options() {
       refused("adapter_folder", kString, "null", "Folder under which adapters are looked up",
               "write the folders in adapter_name_or_path"),
       refused("resize_vocab", kBool, "false", "Grow the embedding to the tokenizer's size", kFixedVocabulary),
-      refused("split_special_tokens", kBool, "false", "Cut special tokens of the text as ordinary text",
-              kFixedVocabulary),
+      {.name = "split_special_tokens",
+       .type = kBool,
+       .fallback = "false",
+       .help = "Special tokens written in messages (<|im_end|>) are ordinary text; the template's own stay. "
+               "With named "
+               "templates"},
       refused("add_tokens", kList, "null", "New tokens", kFixedVocabulary),
       refused("add_special_tokens", kList, "null", "New special tokens", kFixedVocabulary),
       refused("new_special_tokens_config", kString, "null", "File of new special tokens", kFixedVocabulary),
