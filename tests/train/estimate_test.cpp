@@ -90,6 +90,13 @@ TEST_F(Rehearsed, AStepTakesWhatItsRehearsalSaid) {
       }
 }
 
+TEST(EmbeddingShare, IsOfThePagesThatHoldTokensOfTheData) {
+  Parameter table("model.embed_tokens.weight", {4096, 64});
+  table.value = Tensor::zeros(table.shape, DType::kF32);  // a row is 256 bytes, 256 rows are read at once
+  Example row{.ids = {0, 5, 255, 256, 3000}, .labels = {0, 5, 255, 256, 3000}, .lengths = {}};
+  EXPECT_NEAR(embedding_share(table, std::vector<Example>{row}), 3.0 / 17, 1e-9);
+}
+
 TEST_F(Rehearsed, EveryOptimizersStateIsCounted) {
   const Examples rows = rows_of({40});
   for (const char* name : {"adamw", "adamw_8bit", "sgd", "adagrad", "rmsprop", "lion", "lion_8bit",
@@ -157,8 +164,10 @@ TEST(TimePlan, ReadsBetweenWhatWasMeasured) {
   const std::map<int64_t, double> measured = {{100, 1.0}, {300, 2.0}, {1000, 9.0}};
   EXPECT_DOUBLE_EQ(pass_seconds(measured, 300), 2.0);
   EXPECT_DOUBLE_EQ(pass_seconds(measured, 200), 1.5);
-  EXPECT_DOUBLE_EQ(pass_seconds(measured, 50), 0.75);
-  EXPECT_DOUBLE_EQ(pass_seconds(measured, 2000), 19.0);
+  EXPECT_DOUBLE_EQ(pass_seconds(measured, 1000), 9.0);
+  EXPECT_DOUBLE_EQ(pass_seconds(measured, 10), 1.0 - 90 * 8.0 / 900);
+  EXPECT_DOUBLE_EQ(pass_seconds(measured, 1900), 17.0);
+  EXPECT_DOUBLE_EQ(pass_seconds({{100, 1.0}, {110, 0.9}}, 220), 1.8) << "noise is no slope";
   EXPECT_DOUBLE_EQ(pass_seconds({{100, 1.0}}, 50), 0.5);
 }
 

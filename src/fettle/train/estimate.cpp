@@ -40,6 +40,7 @@ RunEstimate::RunEstimate(const Config& config, PlannedRun run, Examples training
       training_(std::move(training)),
       rows_(largest_pass(training_, run_.arguments)) {
   run_.lengths_vary = passes_by_tokens(training_, run_.arguments).size() > 1;
+  run_.embedding_share = embedding_share(*run_.model->embeddings().front()->weight, training_);
 }
 
 const MemoryPlan& RunEstimate::memory() const {

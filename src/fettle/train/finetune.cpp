@@ -24,6 +24,7 @@
 #include "fettle/train/estimate.h"
 #include "fettle/train/model_batch.h"
 #include "fettle/train/optimizer_config.h"
+#include "fettle/train/profile_report.h"
 #include "fettle/train/run_callbacks.h"
 #include "fettle/train/run_data.h"
 #include "fettle/train/stop_signal.h"
@@ -366,7 +367,7 @@ class FineTuning {
     trainer.set_progress(restored.progress);
     TrainSummary summary = trainer.run();
     if (profiled) {
-      say_profile(profile, summary);
+      report_profile(profile, summary, output_ / "profile.json");
       return;
     }
     failpoint("final");
@@ -383,26 +384,6 @@ class FineTuning {
                   fmt::format("stopped at step {} of {} on request; {}", summary.steps, plan_.total_steps,
                               only_model ? "the weights so far are in " + output_.string()
                                          : "go on with resume_from_checkpoint=true"));
-  }
-
-  // The first steps of a run, op by op.
-  void say_profile(const Profile& profile, const TrainSummary& summary) const {
-    profile.write_trace(output_ / "profile.json");
-    const double all = std::max(summary.runtime_seconds, 1e-9);
-    Table phases({"phase", "seconds", "share"}, {Align::kLeft, Align::kRight, Align::kRight});
-    for (const char* phase : {"forward", "head and loss", "backward", "optimizer"})
-      phases.add_row({phase, fmt::format("{:.3f}", profile.phase_seconds(phase)),
-                      fmt::format("{:.1f}%", 100 * profile.phase_seconds(phase) / all)});
-    Table ops({"op", "calls", "seconds", "share", "GFLOP/s", "GB/s"},
-              {Align::kLeft, Align::kRight, Align::kRight, Align::kRight, Align::kRight, Align::kRight});
-    for (const ProfileLine& line : profile.by_op())
-      ops.add_row({line.name, format_count(line.calls), fmt::format("{:.3f}", line.seconds),
-                   fmt::format("{:.1f}%", 100 * line.seconds / all),
-                   line.flops > 0 ? fmt::format("{:.0f}", line.flops / line.seconds * 1e-9) : "-",
-                   fmt::format("{:.1f}", line.bytes / line.seconds * 1e-9)});
-    fmt::print("\n{} steps, {:.3f} s, {:.0f} tokens/s\n\n{}\n{}", summary.steps, all,
-               static_cast<double>(summary.tokens) / all, phases.text(), ops.text());
-    say("\nTrace:  {} (chrome://tracing or ui.perfetto.dev)", (output_ / "profile.json").string());
   }
 
   // LLaMA-Factory's do_predict: answers to the evaluation rows by the trained model.

@@ -83,6 +83,21 @@ void rehearse_training(const PlannedRun& run, const Examples& rows, bool on_devi
 
 }  // namespace
 
+double embedding_share(const Parameter& table, const Examples& examples) {
+  constexpr int64_t kMostTokens = 4'000'000;
+  // What the system reads around a page that is missed.
+  constexpr uint64_t kAround = 64 << 10;
+  const uint64_t width = table.nbytes() / static_cast<uint64_t>(std::max<int64_t>(1, table.shape[0]));
+  std::vector<bool> seen(table.nbytes() / kAround + 1);
+  int64_t tokens = 0;
+  for (size_t row = 0; row < examples.size() && tokens < kMostTokens; ++row) {
+    const Example example = examples[row];
+    for (int32_t id : example.ids) seen[static_cast<uint64_t>(id) * width / kAround] = true;
+    tokens += static_cast<int64_t>(example.ids.size());
+  }
+  return static_cast<double>(std::count(seen.begin(), seen.end(), true)) / static_cast<double>(seen.size());
+}
+
 MemoryPlan plan_memory(const PlannedRun& run, const Examples& rows) {
   MemoryPlan plan;
   plan.program = run.program + kKernelCode + (run.lengths_vary ? kManyLengths : 0) +
@@ -90,9 +105,14 @@ MemoryPlan plan_memory(const PlannedRun& run, const Examples& rows) {
   plan.start = peak_resident_bytes();
   HostMemory::instance().trim();
   uint64_t unmapped = 0;
+  const Parameter* table = run.model->embeddings().front()->weight.get();
   for (const Parameter* parameter : run.model->parameters()) {
-    plan.weights += parameter->nbytes();
-    if (!in_mapped_file(parameter->value.raw())) unmapped += parameter->nbytes();
+    const bool mapped = in_mapped_file(parameter->value.raw());
+    const bool in_part = mapped && parameter == table && table != run.model->head().weight.get();
+    plan.weights +=
+        in_part ? static_cast<uint64_t>(run.embedding_share * static_cast<double>(parameter->nbytes()))
+                : parameter->nbytes();
+    if (!mapped) unmapped += parameter->nbytes();
   }
   const uint64_t present = held_memory().current;
   plan.trainable = present - std::min(present, unmapped);

@@ -49,8 +49,15 @@ struct PlannedRun {
   std::vector<EvaluationSet> evaluation;
   int64_t evaluation_batch = 1;
   bool lengths_vary = false;  ///< passes are of more than one length
-  uint64_t program = 0;       ///< resident bytes before the model was opened
+  /// Of the pages of the embedding, the share that holds tokens of the data: a mapped table that is no head
+  /// too is read no further.
+  double embedding_share = 1;
+  uint64_t program = 0;  ///< resident bytes before the model was opened
 };
+
+/// The share of `table`'s pages that hold rows of tokens of these examples, by their first some million
+/// tokens.
+double embedding_share(const Parameter& table, const Examples& examples);
 
 /// The peak with `rows` as the largest pass.
 MemoryPlan plan_memory(const PlannedRun& run, const Examples& rows);

@@ -122,15 +122,20 @@ int64_t events(TrainArguments::When when, int64_t every, const TrainPlan& plan) 
 double pass_seconds(const std::map<int64_t, double>& measured, int64_t tokens) {
   FETTLE_CHECK(!measured.empty(), "no pass was measured");
   const double t = static_cast<double>(tokens);
-  if (measured.size() == 1)
-    return measured.begin()->second * t / static_cast<double>(measured.begin()->first);
-  auto upper = measured.lower_bound(tokens);
-  if (upper == measured.begin()) ++upper;
-  if (upper == measured.end()) --upper;
-  const auto lower = std::prev(upper);
-  const double share =
-      (t - static_cast<double>(lower->first)) / static_cast<double>(upper->first - lower->first);
-  return std::max(0.0, lower->second + share * (upper->second - lower->second));
+  const auto [least, first] = *measured.begin();
+  const auto [most, last] = *measured.rbegin();
+  const auto upper = measured.upper_bound(tokens);
+  if (upper != measured.begin() && upper != measured.end()) {
+    const auto lower = std::prev(upper);
+    const double share =
+        (t - static_cast<double>(lower->first)) / static_cast<double>(upper->first - lower->first);
+    return lower->second + share * (upper->second - lower->second);
+  }
+  // Beyond both ends by the slope of all, which the noise of two neighbours cannot turn around.
+  if (last <= first) return last * t / static_cast<double>(most);
+  const double slope = (last - first) / static_cast<double>(most - least);
+  return std::max(0.0, tokens < least ? first - slope * (static_cast<double>(least) - t)
+                                      : last + slope * (t - static_cast<double>(most)));
 }
 
 TimePlan plan_time(const PlannedRun& run, const Examples& training, const fs::path& output,
@@ -141,8 +146,10 @@ TimePlan plan_time(const PlannedRun& run, const Examples& training, const fs::pa
   const Examples largest = largest_pass(training, run.arguments);
   {
     Workout workout(run);
+    // Of neighbours the difference would be noise.
     auto measure = [&](const Examples& rows) {
-      if (const int64_t tokens = tokens_of(rows); !plan.pass_seconds.contains(tokens))
+      const int64_t tokens = tokens_of(rows);
+      if (plan.pass_seconds.empty() || tokens * 2 > plan.pass_seconds.rbegin()->first * 3)
         plan.pass_seconds[tokens] = workout.pass(rows);
     };
     measure(at_most(largest, kShort));
