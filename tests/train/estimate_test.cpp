@@ -193,10 +193,10 @@ TEST_F(EstimateCommand, SaysMemoryChangesDeviceTimeAndDiskAndLeavesNothing) {
       "estimate", {"max_samples=24", "val_size=0.25", "eval_strategy=epoch", "gradient_checkpointing=false",
                    "finetuning_type=full", "optim=paged_adamw_32bit", "--device-memory", "24GB"}));
   ASSERT_EQ(run.code, 0) << run.err;
-  for (const char* part :
-       {"base weights", "optimizer state", "predicted peak", "fits into the", "17.5",
-        "gradient_checkpointing=true", "gradient_accumulation_steps=8", "optim=adamw_8bit",
-        "A GPU of 24.0 GB", "it fits", "not measured", "3 evaluations", "tokens/s", "a checkpoint takes"})
+  for (const char* part : {"base weights", "optimizer state", "predicted peak", "fits into the", "17.5",
+                           "gradient_checkpointing=true", "gradient_checkpointing=selective",
+                           "gradient_accumulation_steps=8", "optim=adamw_8bit", "A GPU of 24.0 GB", "it fits",
+                           "not measured", "3 evaluations", "tokens/s", "a checkpoint takes"})
     EXPECT_THAT(run.out, HasSubstr(part));
   EXPECT_THAT(run.out, testing::Not(HasSubstr("quantization_bit"))) << "not for full fine-tuning";
   EXPECT_TRUE(fs::is_empty(folder_.path()));

@@ -104,8 +104,14 @@ std::vector<RunEstimate::Variation> RunEstimate::variations() const {
     all.push_back(std::move(variation));
   };
   const TrainArguments& a = run_.arguments;
-  if (!a.gradient_checkpointing)
-    add("gradient_checkpointing=true", [](Variation& v) { v.run.arguments.gradient_checkpointing = true; });
+  auto checkpointing = [&](const char* word, bool blocks) {
+    add(fmt::format("gradient_checkpointing={}", word), [blocks](Variation& v) {
+      v.run.arguments.gradient_checkpointing = blocks;
+      v.run.arguments.selective_checkpointing = !blocks;
+    });
+  };
+  if (!a.gradient_checkpointing && !a.selective_checkpointing) checkpointing("selective", false);
+  if (!a.gradient_checkpointing) checkpointing("true", true);
   if (rows_.size() > 1)
     add(fmt::format("per_device_train_batch_size=1 gradient_accumulation_steps={}",
                     a.per_device_train_batch_size * a.gradient_accumulation_steps),
