@@ -236,6 +236,23 @@ TEST(DataPreview, PreferenceRowsAreSaidNotToTrain) {
   EXPECT_THAT(result.out, HasSubstr("user: q\nchosen: good\nrejected: bad\n"));
 }
 
+TEST(DataAssets, ATemplateThatIsNotTheModelsIsNotedOnce) {
+  FETTLE_REQUIRE_ASSETS();
+  TempDir dir;
+  write_text(dir / "x.jsonl",
+             "{\"instruction\":\"q\",\"output\":\"a\"}\n{\"instruction\":\"r\",\"output\":\"b\"}\n");
+  const std::string model = (assets_dir() / "tokenizers/qwen2.5").string(), file = (dir / "x.jsonl").string();
+  ProcessResult result =
+      run_fettle({"data", "preview", file, "--rows", "2", "--model", model, "--template", "llama3"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const std::string note = "the model's own chat template write";
+  const size_t first = result.err.find(note);
+  ASSERT_NE(first, std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find(note, first + 1), std::string::npos);
+  result = run_fettle({"data", "preview", file, "--model", model, "--template", "qwen"});
+  EXPECT_EQ(result.err.find(note), std::string::npos) << result.err;
+}
+
 TEST(DataAssets, TheMedicalConversionIsOneCommand) {
   FETTLE_REQUIRE_ASSETS();
   TempDir dir;

@@ -121,6 +121,7 @@ class DatasetLoader {
               std::find_if(records.begin(), records.end(), [](const Record& r) { return r.damage.empty(); });
           if (!decided && whole != records.end()) {
             decide_form_to_inspect(*whole);
+            if (compares_) note_disagreement(*whole);
             decided = true;
           }
           std::vector<InspectedRow> rows(records.size());
@@ -364,7 +365,9 @@ class DatasetLoader {
   }
 
   void note_disagreement(const Record& record) const {
-    if (!request_.chat || !request_.tokenizer || blocks_) return;
+    const bool writes_none =
+        form_ == Form::kTokens || form_ == Form::kText || form_ == Form::kPattern || form_ == Form::kLabelled;
+    if (!request_.chat || !request_.tokenizer || writes_none) return;
     try {
       Conversation conversation = to_conversation(form_, entry_, record.value);
       if (conversation.system.empty()) conversation.system = request_.default_system;
@@ -591,7 +594,9 @@ std::vector<std::string> inspect_dataset(const DatasetRequest& request,
   int64_t row = 0;
   for (const std::string& name : request.datasets) {
     DatasetEntry entry = dataset_entry(request, name);
-    DatasetLoader(entry, request, classes, data).inspect(row, wanted, take);
+    DatasetLoader loader(entry, request, classes, data);
+    if (row == 0) loader.compare_templates();
+    loader.inspect(row, wanted, take);
   }
   return data.notes;
 }
