@@ -4,12 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
-
-#include "fettle/base/json.h"
-#include "support.h"
+#include "quickstart.h"
 
 namespace fettle {
 namespace {
@@ -19,53 +14,16 @@ using test::ProcessResult;
 
 class Resume : public ::testing::Test {
  protected:
-  ProcessResult train(const std::string& name, std::vector<std::string> more = {},
+  ProcessResult train(const std::string& name, const std::vector<std::string>& more = {},
                       const std::string& failpoint = "") {
-    fs::path base = test::source_dir() / "examples/quickstart";
-    std::vector<std::string> words = {"train",
-                                      "model_name_or_path=" + (base / "base").string(),
-                                      "dataset=counselling",
-                                      "dataset_dir=" + (base / "data").string(),
-                                      "template=chatml",
-                                      "stage=sft",
-                                      "finetuning_type=lora",
-                                      "lora_rank=4",
-                                      "lora_dropout=0.1",
-                                      "max_samples=12",
-                                      "cutoff_len=48",
-                                      "per_device_train_batch_size=2",
-                                      "gradient_accumulation_steps=2",
-                                      "num_train_epochs=3",
-                                      "learning_rate=0.01",
-                                      "logging_steps=2",
-                                      "save_steps=2",
-                                      "save_total_limit=2",
-                                      "threads=1",
-                                      "output_dir=" + (folder_ / name).string()};
-    words.insert(words.end(), more.begin(), more.end());
     std::vector<std::string> environment;
     if (!failpoint.empty()) environment.push_back("FETTLE_FAILPOINT=" + failpoint);
-    return test::run_fettle(words, environment);
+    return test::run_fettle(test::quickstart_run(folder_ / name, more), environment);
   }
 
   static std::string bytes(const fs::path& path) { return test::read_text(path); }
 
-  // What must not depend on whether a run was broken: the weights, and everything logged but the clock.
-  std::string result(const std::string& name) {
-    std::string out = bytes(folder_ / name / "adapter_model.safetensors");
-    std::istringstream lines(bytes(folder_ / name / "trainer_log.jsonl"));
-    for (std::string line; std::getline(lines, line);) {
-      OrderedJson entry = parse_ordered_json(line, "log");
-      for (const char* clock : {"elapsed_time", "remaining_time", "throughput"}) entry.erase(clock);
-      out += entry.dump() + "\n";
-    }
-    Json history = read_json(folder_ / name / "trainer_state.json")["log_history"];
-    for (Json& entry : history)
-      for (const char* clock : {"train_runtime", "train_samples_per_second", "train_steps_per_second",
-                                "effective_tokens_per_sec"})
-        entry.erase(clock);
-    return out + history.dump();
-  }
+  std::string result(const std::string& name) { return test::run_result(folder_ / name); }
 
   test::TempDir folder_;
 };

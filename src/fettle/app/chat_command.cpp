@@ -55,6 +55,7 @@ class Chat {
   void answer(const std::string& message) {
     conversation_.messages.push_back({Role::kUser, message});
     StopSignal interrupt;  // Ctrl-C ends the answer, a second one the program
+    interrupt.hold();
     Answer answer = assistant_->reply(conversation_, options_, [](const std::string& piece) {
       fmt::print("{}", piece);
       std::fflush(stdout);

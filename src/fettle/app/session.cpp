@@ -105,6 +105,7 @@ Session open_session(const Config& config, bool with_tokenizer) {
       load_model(folder,
                  {.compute = session.compute,
                   .quantize = quantize_options(config),
+                  .strict_finite = config.get<bool>("strict_finite"),
                   .progress = [&](uint64_t done, uint64_t total) { progress.update(done, total); }},
                  notes);
   progress.finish();

@@ -210,6 +210,7 @@ struct SweepRunner::Running {
 bool SweepRunner::run(const std::vector<int64_t>& numbers, int64_t steps,
                       const std::function<void(const Trial&)>& finished) {
   StopSignal stop;
+  stop.hold();
   Running running;
   size_t next = 0;
   while (next < numbers.size() || !running.trials.empty()) {

@@ -1,6 +1,7 @@
 #include "fettle/base/file.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "fettle/base/error.h"
 #include "fettle/base/mapped_pages.h"
@@ -41,13 +43,24 @@ uint64_t open_regular(const fs::path& path, Descriptor& file) {
   return static_cast<uint64_t>(info.st_size);
 }
 
-void sync_folder(const fs::path& folder) {
-  Descriptor dir;
-  dir.fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (dir.fd >= 0) ::fsync(dir.fd);
+// A signal that is not to end a call is no reason to fail.
+template <typename Call>
+auto uninterrupted(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
 }
 
 }  // namespace
+
+void sync_path(const fs::path& path) {
+  Descriptor file;
+  file.fd = uninterrupted([&] { return ::open(path.empty() ? "." : path.c_str(), O_RDONLY | O_CLOEXEC); });
+  if (file.fd >= 0 && uninterrupted([&] { return ::fsync(file.fd); }) == 0) return;
+  // Network and user-space file systems may not know how to sync a folder; there is nothing else to be done.
+  if (file.fd >= 0 && (errno == EINVAL || errno == ENOTSUP || errno == EROFS)) return;
+  fail_resources("{}: cannot bring it to the disk: {}", path.string(), std::strerror(errno));
+}
 
 std::string read_file(const fs::path& path, uint64_t max_bytes) {
   Descriptor file;
@@ -70,14 +83,45 @@ std::string read_file(const fs::path& path, uint64_t max_bytes) {
 
 namespace {
 
-// Where files are mapped now: begin and size.
+struct Mapping {
+  size_t size;
+  const char* path;
+};
+// Where files are mapped now, by their first address.
 struct Mappings {
   std::mutex mutex;
-  std::map<uintptr_t, size_t> all;
+  std::map<uintptr_t, Mapping> all;
 };
 Mappings& mappings() {
   static Mappings mappings;
   return mappings;
+}
+
+// A file that is cut while it is mapped, or whose disk fails, ends a read of memory with SIGBUS. No lock is
+// taken here: the thread that holds it never reads a mapping meanwhile.
+void on_bus_error(int, siginfo_t* info, void*) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(info->si_addr);
+  for (const auto& [begin, mapping] : mappings().all) {
+    if (at < begin || at - begin >= mapping.size) continue;
+    for (const char* part :
+         {"error: ", mapping.path,
+          ": the file was changed or cut while it was in use, or its disk failed; restore it "
+          "and start again\n"})
+      (void)!::write(STDERR_FILENO, part, std::strlen(part));
+    ::_exit(static_cast<int>(ExitCode::kBadInput));
+  }
+  // Not ours: the default action follows when the read is tried again.
+}
+
+void name_bus_errors() {
+  static const bool installed = [] {
+    struct sigaction action = {};
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = SA_SIGINFO | SA_RESETHAND;
+    sigemptyset(&action.sa_mask);
+    return ::sigaction(SIGBUS, &action, nullptr) == 0;
+  }();
+  (void)installed;
 }
 
 void drop_pages(uintptr_t begin, uintptr_t end) {
@@ -94,8 +138,8 @@ bool in_mapped_file(const void* data) {
   std::lock_guard lock(mappings().mutex);
   auto after = mappings().all.upper_bound(at);
   if (after == mappings().all.begin()) return false;
-  const auto& [begin, size] = *std::prev(after);
-  return at - begin < size;
+  const auto& [begin, mapping] = *std::prev(after);
+  return at - begin < mapping.size;
 }
 
 void forget_mapped_pages(const void* data, size_t bytes) {
@@ -128,8 +172,9 @@ MappedFile::MappedFile(const fs::path& path) : state_(std::make_shared<State>())
                    std::strerror(errno));
   }
   state_->data = data;
+  name_bus_errors();
   std::lock_guard lock(mappings().mutex);
-  mappings().all[reinterpret_cast<uintptr_t>(data)] = state_->size;
+  mappings().all[reinterpret_cast<uintptr_t>(data)] = {state_->size, state_->path.c_str()};
 }
 std::span<const std::byte> MappedFile::bytes() const {
   if (!state_) return {};
@@ -165,7 +210,8 @@ std::shared_ptr<void> map_scratch_file(const fs::path& folder, uint64_t bytes) {
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   temporary_ = path_;
   temporary_ += fmt::format(".{}.tmp", ::getpid());
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  fd_ = uninterrupted(
+      [&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644); });
   if (fd_ < 0) fail_resources("{}: cannot create: {}", temporary_.string(), std::strerror(errno));
 }
 AtomicFile::~AtomicFile() {
@@ -178,28 +224,44 @@ void AtomicFile::write(std::span<const std::byte> data) {
   const std::byte* at = data.data();
   size_t left = data.size();
   while (left > 0) {
-    ssize_t n = ::write(fd_, at, std::min<size_t>(left, size_t{1} << 30));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_resources("{}: write failed: {}", path_.string(), std::strerror(errno));
+    ssize_t n = uninterrupted([&] { return ::write(fd_, at, std::min<size_t>(left, size_t{1} << 30)); });
+    if (n <= 0)
+      fail_resources("{}: write failed: {}", path_.string(), std::strerror(n == 0 ? ENOSPC : errno));
     at += n;
     left -= static_cast<size_t>(n);
   }
 }
 void AtomicFile::commit() {
-  if (::fsync(fd_) != 0) fail_resources("{}: fsync failed: {}", path_.string(), std::strerror(errno));
+  if (uninterrupted([&] { return ::fsync(fd_); }) != 0)
+    fail_resources("{}: fsync failed: {}", path_.string(), std::strerror(errno));
   int fd = std::exchange(fd_, -1);
-  if (::close(fd) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  // After EINTR the file is closed all the same.
+  if ((::close(fd) != 0 && errno != EINTR) || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
     int cause = errno;
     ::unlink(temporary_.c_str());
     fail_resources("{}: cannot finish writing: {}", path_.string(), std::strerror(cause));
   }
-  sync_folder(path_.parent_path());
+  sync_path(path_.parent_path());
 }
 
 void write_file_atomically(const fs::path& path, std::string_view text) {
   AtomicFile file(path);
   file.write(text);
   file.commit();
+}
+
+void copy_file_atomically(const fs::path& from, const fs::path& to) {
+  Descriptor file;
+  open_regular(from, file);
+  AtomicFile copy(to);
+  std::vector<std::byte> buffer(size_t{1} << 20);
+  while (true) {
+    ssize_t n = uninterrupted([&] { return ::read(file.fd, buffer.data(), buffer.size()); });
+    if (n < 0) fail_input("{}: read error: {}", from.string(), std::strerror(errno));
+    if (n == 0) break;
+    copy.write(std::span(buffer.data(), static_cast<size_t>(n)));
+  }
+  copy.commit();
 }
 
 bool is_contained_path(std::string_view name) {

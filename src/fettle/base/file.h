@@ -55,6 +55,12 @@ class AtomicFile {
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
+/// A copy that is whole or absent.
+void copy_file_atomically(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Brings a file, or the names in a folder, to the disk. Error(kResources) when that fails.
+void sync_path(const std::filesystem::path& path);
+
 /// True when `name` is a plain file name or relative path that stays inside its folder (no "..", not
 /// absolute, no NUL).
 bool is_contained_path(std::string_view name);

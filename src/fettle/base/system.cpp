@@ -89,15 +89,15 @@ std::optional<uint64_t> number_in(const fs::path& file) {
   return leading_number(text);
 }
 
-struct GroupMemory {
+struct BoundedMemory {
   uint64_t limit, used;
 };
 
 // The tightest limit among this process's control group and its parents (version 2, else version 1).
-std::optional<GroupMemory> group_memory() {
+std::optional<BoundedMemory> group_memory() {
   std::ifstream in("/proc/self/cgroup");
   std::string line;
-  std::optional<GroupMemory> tightest;
+  std::optional<BoundedMemory> tightest;
   while (std::getline(in, line)) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == line.npos || second == line.npos) continue;
@@ -110,12 +110,19 @@ std::optional<GroupMemory> group_memory() {
     fs::path group = fs::path(line.substr(second + 1)).relative_path();
     while (true) {
       const auto limit = number_in(root / group / limit_file), used = number_in(root / group / used_file);
-      if (limit && used && (!tightest || *limit < tightest->limit)) tightest = GroupMemory{*limit, *used};
+      if (limit && used && (!tightest || *limit < tightest->limit)) tightest = BoundedMemory{*limit, *used};
       if (group.empty()) break;
       group = group.parent_path();
     }
   }
   return tightest;
+}
+
+// What a limit on the address space (ulimit -v, batch systems) leaves, and the limit.
+std::optional<BoundedMemory> address_space() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  return BoundedMemory{limit.rlim_cur, kilobytes("/proc/self/status", "VmSize")};
 }
 
 }  // namespace
@@ -150,10 +157,10 @@ MemoryInfo memory_info() {
   MemoryInfo info;
   info.total = kilobytes("/proc/meminfo", "MemTotal");
   info.available = kilobytes("/proc/meminfo", "MemAvailable");
-  const auto group = group_memory();
-  if (group && group->limit < info.total) {
-    info.limit = group->limit;
-    info.available = std::min(info.available, group->limit > group->used ? group->limit - group->used : 0);
+  for (const auto& bound : {group_memory(), address_space()}) {
+    if (!bound || bound->limit >= info.total) continue;
+    info.limit = std::min(info.limit.value_or(bound->limit), bound->limit);
+    info.available = std::min(info.available, bound->limit > bound->used ? bound->limit - bound->used : 0);
   }
   if (rlimit space{}; ::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
     const uint64_t taken = kilobytes("/proc/self/status", "VmSize");

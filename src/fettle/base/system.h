@@ -29,7 +29,7 @@ CpuInfo cpu_info();
 struct MemoryInfo {
   uint64_t total = 0;      ///< of the machine, bytes
   uint64_t available = 0;  ///< without swapping, and within `limit`
-  /// Limit of this process's control group, when it is below `total`.
+  /// Limit of this process (its control group, or its address space), when it is below `total`.
   std::optional<uint64_t> limit;
   /// Address space that this process may still take (ulimit -v), when that is limited.
   std::optional<uint64_t> address_space;

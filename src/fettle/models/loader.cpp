@@ -1,5 +1,7 @@
 #include "fettle/models/loader.h"
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -96,6 +98,32 @@ Tensor initial_value(const CausalLM& model, const Parameter& parameter, uint32_t
   return value;
 }
 
+// NaN and infinity in what the file holds; a run on them would only diverge later.
+class FiniteCheck {
+ public:
+  void look_at(const std::string& name, const Tensor& value) {
+    if (cpu_backend().all_finite(value)) return;
+    ++tensors_;
+    if (shown_.size() >= 5) return;
+    const Tensor wide = value.to(DType::kF32, MemoryKind::kWorkspace);
+    const std::span<const float> values = wide.span<float>();
+    const auto count = std::count_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    shown_.push_back(fmt::format("\"{}\" has {} of {}", printable(name), count, values.size()));
+  }
+  void report(const fs::path& folder, bool strict, std::vector<std::string>& notes) const {
+    if (tensors_ == 0) return;
+    std::string text =
+        fmt::format("{}: {} tensor{} with values that are NaN or infinite: {}{}", folder.string(), tensors_,
+                    tensors_ == 1 ? "" : "s", fmt::join(shown_, ", "), tensors_ > shown_.size() ? ", …" : "");
+    if (strict) fail_input("{}; the file is damaged (strict_finite refuses it)", text);
+    notes.push_back(std::move(text));
+  }
+
+ private:
+  size_t tensors_ = 0;
+  std::vector<std::string> shown_;
+};
+
 void load_value(const WeightSource& source, const LoadOptions& options, Parameter& parameter) {
   Tensor stored = source.tensor(parameter.name);
   DType wanted = options.trainable_base            ? options.trainable_dtype
@@ -157,6 +185,7 @@ std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& 
   notes.insert(notes.end(), source.notes().begin(), source.notes().end());
   check_weights(*model, source, notes);
   uint64_t done = 0, total = source.total_bytes();
+  FiniteCheck finite;
   std::set<const Parameter*> linears = quantizable(*model);
   if (options.quantize && linears.empty())
     fail_usage("quantization_bit: {} stores its weights transposed, which has no quantised form here",
@@ -173,12 +202,14 @@ std::unique_ptr<CausalLM> load_model(const fs::path& folder, const LoadOptions& 
       source.forget(name);
     } else {
       load_value(source, options, *parameter);
+      finite.look_at(name, parameter->value);
       if (options.quantize && linears.contains(parameter)) quantize_value(*options.quantize, *parameter);
       if (!parameter->value.shares_storage_with(source.tensor(name))) source.forget(name);
     }
     done += bytes;
     if (options.progress) options.progress(done, total);
   }
+  finite.report(folder, options.strict_finite, notes);
   return model;
 }
 

@@ -36,6 +36,8 @@ struct LoadOptions {
   DType trainable_dtype = DType::kF32;
   /// Unset: linears stay as they are stored, which may be quantised as well.
   std::optional<QuantizeOptions> quantize = {};
+  /// Weights that are not finite are refused, not only told in `notes`.
+  bool strict_finite = false;
   /// Bytes done and in all.
   std::function<void(uint64_t, uint64_t)> progress;
 };

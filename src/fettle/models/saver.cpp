@@ -66,14 +66,20 @@ void write_weights(const fs::path& folder, const std::vector<SavedTensor>& tenso
   }
 }
 
+std::vector<fs::path> accompanying_files(const fs::path& folder) {
+  std::vector<fs::path> files;
+  // Only what stands in the folder itself; caches and hidden folders of download tools stay behind.
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+    if (entry.is_regular_file() && !is_weight_file(entry.path()) &&
+        !entry.path().filename().string().starts_with('.'))
+      files.push_back(entry.path());
+  return files;
+}
+
 void copy_model_files(const fs::path& from, const fs::path& to, DType dtype, bool untie) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
-    // Only what stands in the folder itself; caches and hidden folders of download tools stay behind.
-    if (!entry.is_regular_file() || is_weight_file(entry.path()) ||
-        entry.path().filename().string().starts_with('.'))
-      continue;
-    if (entry.path().filename() == "config.json") {
-      OrderedJson config = parse_ordered_json(read_file(entry.path()), entry.path().string());
+  for (const fs::path& file : accompanying_files(from)) {
+    if (file.filename() == "config.json") {
+      OrderedJson config = parse_ordered_json(read_file(file), file.string());
       const char* name = dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF16 ? "float16" : "float32";
       config[config.contains("dtype") ? "dtype" : "torch_dtype"] = name;
       if (untie) config["tie_word_embeddings"] = false;
@@ -81,10 +87,7 @@ void copy_model_files(const fs::path& from, const fs::path& to, DType dtype, boo
       write_file_atomically(to / "config.json", config.dump(2) + "\n");
       continue;
     }
-    std::error_code error;
-    fs::copy_file(entry.path(), to / entry.path().filename(), fs::copy_options::overwrite_existing, error);
-    if (error)
-      fail_resources("{}: cannot copy to {}: {}", entry.path().string(), to.string(), error.message());
+    copy_file_atomically(file, to / file.filename());
   }
 }
 
@@ -140,10 +143,12 @@ StagedFolder::~StagedFolder() {
 
 void StagedFolder::commit() {
   std::error_code error;
+  sync_path(staging_);
   if (fs::exists(target_)) fs::remove(target_, error);
   fs::rename(staging_, target_, error);
   if (error) fail_resources("{}: cannot give the folder its name: {}", target_.string(), error.message());
   done_ = true;
+  sync_path(target_.parent_path());
 }
 
 }  // namespace fettle

@@ -23,6 +23,9 @@ struct SavedTensor {
 void write_weights(const std::filesystem::path& folder, const std::vector<SavedTensor>& tensors,
                    uint64_t max_shard_bytes, const std::function<void(uint64_t, uint64_t)>& progress);
 
+/// Everything of a model folder that is not weights: configuration, tokenizer, licence …
+std::vector<std::filesystem::path> accompanying_files(const std::filesystem::path& folder);
+
 /// Copies everything of a model folder that is not weights (configuration, tokenizer, licence …); config.json
 /// gets `dtype` as torch_dtype and, with `untie`, tie_word_embeddings = false.
 void copy_model_files(const std::filesystem::path& from, const std::filesystem::path& to, DType dtype,

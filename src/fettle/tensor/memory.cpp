@@ -6,11 +6,13 @@
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "fettle/base/error.h"
+#include "fettle/base/terminal.h"
 #include "fettle/tensor/arena.h"
 #include "fettle/tensor/rehearsal.h"
 
@@ -162,7 +164,11 @@ std::shared_ptr<void> HostMemory::allocate(size_t bytes, MemoryKind kind) {
       return std::shared_ptr<void>(data, [pool, bytes, kind](void* released) {
         std::lock_guard lock(pool->mutex);
         pool->end_use(kind, bytes);
-        pool->arena.release(released, bytes);
+        try {
+          pool->arena.release(released, bytes);
+        } catch (const std::bad_alloc&) {
+          // This must not throw; the range stays unused.
+        }
       });
     }
   }
@@ -186,8 +192,9 @@ std::shared_ptr<void> HostMemory::allocate(size_t bytes, MemoryKind kind) {
       block = pool->take(size);
     }
     if (!block.data)
-      fail_resources("out of memory: cannot allocate {} MiB for {}; use a smaller batch, cutoff_len or bf16",
-                     bytes >> 20, memory_kind_name(kind));
+      fail_resources(
+          "out of memory: cannot allocate {} ({} bytes) for {}; use a smaller batch, cutoff_len or bf16",
+          format_bytes(bytes), bytes, memory_kind_name(kind));
     std::lock_guard lock(pool->mutex);
     ++pool->report.system_calls;
   }
@@ -199,8 +206,13 @@ std::shared_ptr<void> HostMemory::allocate(size_t bytes, MemoryKind kind) {
   return std::shared_ptr<void>(block.data, [pool, block, kind](void*) {
     std::lock_guard lock(pool->mutex);
     pool->end_use(kind, block.size);
-    pool->report.cached += block.size;
-    pool->free_blocks[block.size].push_back(block);
+    // The list may have no room for the block; this must not throw.
+    try {
+      pool->free_blocks[block.size].push_back(block);
+      pool->report.cached += block.size;
+    } catch (const std::bad_alloc&) {
+      pool->give_back(block);
+    }
   });
 }
 

@@ -1,12 +1,19 @@
 #include "fettle/track/run_files.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "fettle/base/error.h"
 #include "fettle/base/file.h"
+#include "fettle/base/terminal.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
@@ -21,19 +28,53 @@ std::string clock_text(double seconds) {
 
 }  // namespace
 
-TrainerLog::TrainerLog(const fs::path& path, uint64_t keep_bytes)
-    : path_(path), file_(std::fopen(path.c_str(), keep_bytes > 0 ? "r+e" : "we"), std::fclose) {
-  if (!file_) fail_resources("{}: cannot open: {}", path.string(), std::strerror(errno));
-  if (keep_bytes == 0) return;
-  if (fs::file_size(path) < keep_bytes)
-    fail_input("{}: {} bytes, the checkpoint knows of {}; the log was cut", path.string(),
-               fs::file_size(path), keep_bytes);
-  fs::resize_file(path, keep_bytes);
-  std::fseek(file_.get(), 0, SEEK_END);
+TrainerLog::TrainerLog(const fs::path& path, uint64_t keep_bytes) : path_(path) {
+  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (keep_bytes > 0 ? 0 : O_TRUNC), 0644);
+  if (fd_ < 0) {
+    complain(std::strerror(errno));
+    return;
+  }
+  struct stat info;
+  const uint64_t size = ::fstat(fd_, &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
+  bytes_ = std::min(size, keep_bytes);
+  if (size < keep_bytes)
+    warn("{}: {} bytes, the checkpoint knows of {}; lines are missing", path.string(), size, keep_bytes);
+  // A line that was cut must not run into the next one.
+  if (char last; bytes_ > 0 && ::pread(fd_, &last, 1, static_cast<off_t>(bytes_ - 1)) == 1 && last != '\n')
+    append("");
+  if (size > bytes_ && ::ftruncate(fd_, static_cast<off_t>(bytes_)) != 0) complain(std::strerror(errno));
 }
 
-uint64_t TrainerLog::bytes() const {
-  return static_cast<uint64_t>(std::ftell(file_.get()));
+TrainerLog::~TrainerLog() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void TrainerLog::complain(const char* why) {
+  if (!std::exchange(complained_, true))
+    warn("{}: cannot be written: {}; the training goes on, lines of its log are missing", path_.string(),
+         why);
+}
+
+void TrainerLog::append(std::string line) {
+  if (fd_ < 0) return;
+  line += '\n';
+  for (size_t done = 0; done < line.size();) {
+    const ssize_t n =
+        ::pwrite(fd_, line.data() + done, line.size() - done, static_cast<off_t>(bytes_ + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      complain(std::strerror(n == 0 ? ENOSPC : errno));
+      // Half a line would be taken for a damaged one.
+      (void)!::ftruncate(fd_, static_cast<off_t>(bytes_));
+      return;
+    }
+    done += static_cast<size_t>(n);
+  }
+  bytes_ += line.size();
+}
+
+void TrainerLog::sync() {
+  if (fd_ >= 0 && ::fsync(fd_) != 0) complain(std::strerror(errno));
 }
 
 void TrainerLog::write(const TrainerLogLine& line) {
@@ -51,9 +92,7 @@ void TrainerLog::write(const TrainerLogLine& line) {
       {"throughput", std::round(line.throughput * 100.0) / 100.0},
       {"total_tokens", line.total_tokens}};
   if (line.grad_norm) json["grad_norm"] = *line.grad_norm;
-  std::string text = json.dump() + "\n";
-  // A log that cannot be written must not end the training; the run's own output says the same.
-  if (std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size()) std::fflush(file_.get());
+  append(json.dump());
 }
 
 void TrainerLog::write_evaluation(int64_t step, int64_t total_steps,
@@ -63,8 +102,7 @@ void TrainerLog::write_evaluation(int64_t step, int64_t total_steps,
   json["epoch"] = epoch;
   json["percentage"] =
       std::round(static_cast<double>(step) / static_cast<double>(total_steps) * 10000.0) / 100.0;
-  std::string text = json.dump() + "\n";
-  if (std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size()) std::fflush(file_.get());
+  append(json.dump());
 }
 
 void TrainerState::write(const fs::path& path) const {
@@ -97,7 +135,8 @@ void write_results(const fs::path& folder, const std::string& split,
   Json results = Json::object(), all = Json::object();
   for (const auto& [name, value] : metrics) results[name] = value;
   fs::path merged = folder / "all_results.json";
-  if (fs::exists(merged)) all = read_json(merged);
+  // Figures of earlier runs; where they cannot be read there are none.
+  if (fs::is_regular_file(merged)) all = Json::parse(read_file(merged), nullptr, false);
   if (!all.is_object()) all = Json::object();
   all.update(results);
   write_file_atomically(folder / (split + "_results.json"), results.dump(4) + "\n");

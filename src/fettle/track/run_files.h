@@ -2,7 +2,6 @@
 // train_results.json.
 #pragma once
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -23,20 +22,30 @@ struct TrainerLogLine {
   std::optional<double> grad_norm;  ///< beside LLaMA-Factory's keys
 };
 
-/// Appends lines and flushes each, so that the file can be followed while the run goes on.
+/// Appends whole lines, so that the file can be followed while the run goes on. A line that cannot be written
+/// is left out with a warning (the first time): it is no reason to end a run.
 class TrainerLog {
  public:
-  /// Keeps the first `keep_bytes` of an earlier log; Error(kBadInput) when it is shorter.
+  /// Keeps the first `keep_bytes` of an earlier log; a shorter one is kept as it is, with a warning.
   explicit TrainerLog(const std::filesystem::path& path, uint64_t keep_bytes = 0);
-  uint64_t bytes() const;
+  ~TrainerLog();
+  TrainerLog(const TrainerLog&) = delete;
+  TrainerLog& operator=(const TrainerLog&) = delete;
+  uint64_t bytes() const { return bytes_; }
+  /// What was written so far is on the disk when it returns.
+  void sync();
   void write(const TrainerLogLine& line);
   /// {"current_steps", "total_steps", "eval_loss" and other figures, "epoch", "percentage"}.
   void write_evaluation(int64_t step, int64_t total_steps, const std::map<std::string, double>& figures,
                         double epoch);
 
  private:
+  void append(std::string line);
+  void complain(const char* why);
   std::filesystem::path path_;
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
+  int fd_ = -1;
+  uint64_t bytes_ = 0;
+  bool complained_ = false;
 };
 
 /// trainer_state.json of transformers.Trainer.

@@ -53,6 +53,11 @@ double wall_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// Of intervals: the wall clock may be set meanwhile.
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 double cpu_seconds() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -83,16 +88,17 @@ void write_environment(const fs::path& folder, const std::string& compute_path, 
 }
 
 SystemLog::SystemLog(fs::path folder)
-    : path_(folder / "system_log.jsonl"), wall_(wall_seconds()), cpu_(cpu_seconds()) {}
+    : path_(folder / "system_log.jsonl"), seconds_(steady_seconds()), cpu_(cpu_seconds()) {}
 
 void SystemLog::sample(int64_t step) {
-  const double wall = wall_seconds(), cpu = cpu_seconds();
-  OrderedJson json = {{"step", step},
-                      {"time", wall},
-                      {"cpu_percent", std::round(1000 * (cpu - cpu_) / std::max(wall - wall_, 1e-6)) / 10},
-                      {"resident_bytes", resident_bytes()},
-                      {"available_bytes", memory_info().available}};
-  wall_ = wall;
+  const double seconds = steady_seconds(), cpu = cpu_seconds();
+  OrderedJson json = {
+      {"step", step},
+      {"time", wall_seconds()},
+      {"cpu_percent", std::round(1000 * (cpu - cpu_) / std::max(seconds - seconds_, 1e-6)) / 10},
+      {"resident_bytes", resident_bytes()},
+      {"available_bytes", memory_info().available}};
+  seconds_ = seconds;
   cpu_ = cpu;
   // A sample that cannot be written is no reason to end a run.
   std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path_.c_str(), "ab"), std::fclose);

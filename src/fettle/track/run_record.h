@@ -21,7 +21,7 @@ class SystemLog {
 
  private:
   std::filesystem::path path_;
-  double wall_ = 0, cpu_ = 0;
+  double seconds_ = 0, cpu_ = 0;
 };
 
 /// notes.json of a run.

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace fettle {
 
@@ -55,6 +56,14 @@ struct TrainSummary {
   double best_metric = 0;
 };
 
+/// A step whose loss or gradient was not finite; it was not taken.
+struct DivergeRecord {
+  int64_t step = 0;
+  std::string what;                  ///< "the loss is nan"
+  std::vector<int64_t> rows;         ///< of the training data
+  std::vector<std::string> origins;  ///< "data.json:12" each
+};
+
 class Callback {
  public:
   virtual ~Callback() = default;
@@ -63,6 +72,7 @@ class Callback {
   virtual void on_evaluate(const EvalRecord&) {}
   /// The weights are to be saved now.
   virtual void on_save(const StepInfo&) {}
+  virtual void on_diverge(const DivergeRecord&) {}
   virtual void on_train_end(const TrainSummary&) {}
 };
 

@@ -27,16 +27,6 @@ constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kAdapterStateFile = "adapter_state.safetensors";
 constexpr const char* kManifest = "manifest.json";
 
-void sync(const fs::path& path) {
-  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || ::fsync(fd) != 0) {
-    std::string why = std::strerror(errno);
-    if (fd >= 0) ::close(fd);
-    fail_resources("{}: cannot bring it to the disk: {}", path.string(), why);
-  }
-  ::close(fd);
-}
-
 // Options that may change between a checkpoint and the run that goes on from it: where things go, what is
 // shown and how often, how many threads work. How long to train may change too, though the schedule then has
 // another end.
@@ -54,6 +44,8 @@ bool may_change(std::string_view name) {
                                                "save_strategy",
                                                "save_total_limit",
                                                "save_only_model",
+                                               "save_failure",
+                                               "disk_check",
                                                "threads",
                                                "memory_check",
                                                "num_train_epochs",
@@ -92,6 +84,8 @@ Json progress_json(const TrainerProgress& p) {
           {"best_metric", p.best_metric},
           {"evaluations_without_gain", p.evaluations_without_gain},
           {"batch_tokens", p.batch_tokens},
+          {"loss_mean", p.loss_mean},
+          {"loss_variance", p.loss_variance},
           {"plateau_rate", p.plateau.rate},
           {"plateau_best", p.plateau.best},
           {"plateau_seen", p.plateau.seen},
@@ -117,6 +111,8 @@ TrainerProgress read_progress(const Json& json) {
                       .seen = json.value("plateau_seen", false),
                       .bad = json.value("plateau_bad", int64_t{0}),
                       .cooldown = json.value("plateau_cooldown", int64_t{0})},
+          .loss_mean = json.value("loss_mean", 0.0),
+          .loss_variance = json.value("loss_variance", 0.0),
           .batch_tokens = json.value("batch_tokens", int64_t{0})};
 }
 
@@ -186,10 +182,7 @@ void copy_checkpoint_weights(const fs::path& checkpoint, const fs::path& output)
   for (const fs::directory_entry& entry : fs::directory_iterator(checkpoint)) {
     std::string name = entry.path().filename().string();
     if (!entry.is_regular_file() || kOwn.contains(name)) continue;
-    // Whole or as before, also when the disk is full.
-    fs::path temporary = output / ("." + name + ".best");
-    fs::copy_file(entry.path(), temporary, fs::copy_options::overwrite_existing);
-    fs::rename(temporary, output / name);
+    copy_file_atomically(entry.path(), output / name);
   }
 }
 
@@ -197,14 +190,14 @@ void seal_checkpoint(const fs::path& folder, int64_t step) {
   Json files = Json::object();
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     if (!entry.is_regular_file()) continue;
-    sync(entry.path());
+    sync_path(entry.path());
     files[entry.path().filename().string()] = {{"bytes", entry.file_size()},
                                                {"xxh3_128", file_hash(entry.path())}};
   }
   failpoint("save-manifest");
   Json manifest = {{"format_version", kFormatVersion}, {"step", step}, {"files", files}};
   write_file_atomically(folder / kManifest, manifest.dump(1) + "\n");
-  sync(folder);
+  sync_path(folder);
 }
 
 std::string checkpoint_problem(const fs::path& folder) {
@@ -214,6 +207,8 @@ std::string checkpoint_problem(const fs::path& folder) {
     if (manifest.at("format_version") != kFormatVersion)
       return fmt::format("format version {}, this program knows {}", manifest["format_version"].dump(),
                          kFormatVersion);
+    if (std::optional<int64_t> step = checkpoint_step(folder); step && manifest.at("step") != *step)
+      return "manifest.json is of another step";
     for (const auto& [name, file] : manifest.at("files").items()) {
       if (!is_contained_path(name)) return "manifest.json names files outside of the folder";
       fs::path path = folder / name;
@@ -235,6 +230,13 @@ std::string checkpoint_problem(const fs::path& folder) {
     return error.what();
   }
   return "";
+}
+
+int64_t count_checkpoints(const fs::path& output_dir) {
+  int64_t count = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(output_dir))
+    if (checkpoint_step(entry.path())) ++count;
+  return count;
 }
 
 fs::path find_checkpoint(const std::string& wanted, const fs::path& output_dir) {
@@ -355,8 +357,14 @@ void remove_leftovers(const fs::path& output_dir) {
   std::error_code ignored;
   for (const fs::directory_entry& entry : fs::directory_iterator(output_dir)) {
     std::string name = entry.path().filename().string();
-    if (entry.is_directory() &&
-        ((name.starts_with("checkpoint-") && name.ends_with(".tmp")) || name.starts_with(".trash-")))
+    // "name.PID.tmp" of a file that never got its name.
+    const bool staged =
+        fs::path(name).extension() == ".tmp" &&
+        fs::path(name).stem().extension().string().find_first_not_of(".0123456789") == name.npos &&
+        fs::path(name).stem().has_extension();
+    if (entry.is_directory()
+            ? (name.starts_with("checkpoint-") && name.ends_with(".tmp")) || name.starts_with(".trash-")
+            : staged)
       fs::remove_all(entry.path(), ignored);
   }
 }

@@ -56,6 +56,9 @@ std::string checkpoint_problem(const std::filesystem::path& folder);
 /// N of a folder called checkpoint-N.
 std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 
+/// How many checkpoint-N folders there are, whole or not.
+int64_t count_checkpoints(const std::filesystem::path& output_dir);
+
 /// The folder that `resume_from_checkpoint` means: "true" or "latest" is the newest valid checkpoint-N of
 /// `output_dir`, anything else a path. Each newer one that is skipped is named with its reason through
 /// warn(). Error(kBadInput) when none is valid.
@@ -85,7 +88,8 @@ class RunLock {
   int fd_;
 };
 
-/// Removes what killed runs left in a folder: staging and trash folders of checkpoints. Needs the lock.
+/// Removes what killed runs left in a folder: staging and trash folders of checkpoints, files that were being
+/// written. Needs the lock.
 void remove_leftovers(const std::filesystem::path& output_dir);
 
 }  // namespace fettle

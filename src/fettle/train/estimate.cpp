@@ -6,6 +6,7 @@
 #include "fettle/base/error.h"
 #include "fettle/base/system.h"
 #include "fettle/base/terminal.h"
+#include "fettle/train/disk_plan.h"
 #include "fettle/train/passes.h"
 #include "fettle/train/time_plan.h"
 
@@ -219,17 +220,11 @@ void RunEstimate::say_time(const fs::path& output) const {
 }
 
 std::pair<uint64_t, uint64_t> RunEstimate::saved_bytes() const {
-  uint64_t trained = 0, result = 0;
-  for (const Parameter* parameter : run_.trainables) trained += static_cast<uint64_t>(parameter->numel()) * 4;
-  result = trained;
-  if (trains_base()) {
-    // As save_weights() writes them.
-    result = 0;
-    for (const Parameter* parameter : run_.model->parameters())
-      result += static_cast<uint64_t>(parameter->numel()) * dtype_size(run_.arguments.compute);
-  }
-  const bool only_model = config_.get<bool>("save_only_model");
-  return {result + (only_model ? 0 : trained + memory().optimizer), result};
+  const DiskPlan disk =
+      plan_disk(*run_.model, trains_base() ? config_.get<std::string>("model_name_or_path") : std::string(),
+                run_.arguments.compute == DType::kBF16 ? DType::kBF16 : DType::kF32, run_.trainables,
+                memory().optimizer, config_.get<bool>("save_only_model"));
+  return {disk.checkpoint, disk.result};
 }
 
 void RunEstimate::say(const fs::path& output, const EstimateOptions& options) const {

@@ -1,5 +1,7 @@
 #include "fettle/train/finetune.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -21,6 +23,7 @@
 #include "fettle/track/plot.h"
 #include "fettle/train/adapter_options.h"
 #include "fettle/train/checkpoint.h"
+#include "fettle/train/disk_plan.h"
 #include "fettle/train/estimate.h"
 #include "fettle/train/model_batch.h"
 #include "fettle/train/optimizer_config.h"
@@ -35,6 +38,18 @@ namespace fs = std::filesystem;
 namespace {
 
 using Text = std::optional<std::string>;
+
+// Weights as they are saved, where the optimizer keeps an average of them.
+class ShownAverage {
+ public:
+  explicit ShownAverage(Optimizer& optimizer) : optimizer_(optimizer) { optimizer_.show_average(true); }
+  ~ShownAverage() { optimizer_.show_average(false); }
+  ShownAverage(const ShownAverage&) = delete;
+  ShownAverage& operator=(const ShownAverage&) = delete;
+
+ private:
+  Optimizer& optimizer_;
+};
 
 // Everything of a run that is not the loop itself.
 class FineTuning {
@@ -65,7 +80,10 @@ class FineTuning {
   }
 
   void run() {
+    // Progress may go through a pipe whose reader is gone by the morning.
+    if (mode_ == RunMode::kTrain) ::signal(SIGPIPE, SIG_IGN);
     if (mode_ != RunMode::kEstimate) check_output();
+    if (mode_ == RunMode::kTrain || mode_ == RunMode::kProfile) check_writable();
     ModelConfig model_config = read_model_config(base_);
     data_ = read_run_data(config_, model_config.vocab_size, output_);
     const uint64_t program = resident_bytes();
@@ -105,6 +123,7 @@ class FineTuning {
     say_plan(estimate);
     if (mode_ == RunMode::kEstimate) return estimate.say(output_, estimate_options_);
     estimate.check(mode_ != RunMode::kDryRun);
+    optimizer_bytes_ = estimate.memory().optimizer;
     say_sample();
     if (mode_ == RunMode::kDryRun) {
       say("Dry run: nothing was trained or written.");
@@ -136,6 +155,27 @@ class FineTuning {
           output_.string());
   }
 
+  // Before anything is loaded: a run that cannot write must not find out at its first save. What is made for
+  // the trial goes again, since the run may yet be refused.
+  void check_writable() const {
+    std::vector<fs::path> made;
+    for (fs::path folder = fs::absolute(output_); !fs::exists(folder); folder = folder.parent_path())
+      made.push_back(folder);
+    make_output();
+    {
+      AtomicFile probe(output_ / ".probe");
+      probe.write("probe");  // never committed, so nothing remains
+    }
+    std::error_code ignored;
+    for (const fs::path& folder : made) fs::remove(folder, ignored);
+  }
+
+  void make_output() const {
+    std::error_code error;
+    fs::create_directories(output_, error);
+    if (error) fail_resources("output_dir {}: cannot create: {}", output_.string(), error.message());
+  }
+
   void open_model() {
     std::vector<std::string> notes;
     if (config_.get<bool>("train_from_scratch")) {
@@ -150,6 +190,7 @@ class FineTuning {
                          .trainable_base = method_ == "full",
                          .trainable_dtype = trained_,
                          .quantize = loftq_ ? std::nullopt : quantize_options(config_),
+                         .strict_finite = config_.get<bool>("strict_finite"),
                          .progress =
                              [&](uint64_t done, uint64_t total) {
                                progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
@@ -273,6 +314,24 @@ class FineTuning {
     say_line(table.text());
   }
 
+  DiskPlan disk_plan() const {
+    DiskPlan disk =
+        plan_disk(*model_, full_ ? base_ : fs::path(), compute_ == DType::kBF16 ? DType::kBF16 : DType::kF32,
+                  trainables_, optimizer_bytes_, config_.get<bool>("save_only_model"));
+    if (!full_ && data_.tokenizer)
+      for (const fs::path& file : data_.tokenizer->files()) disk.add_file(file);
+    return disk;
+  }
+
+  void check_disk() const {
+    const bool none = arguments_.save_strategy == TrainArguments::When::kNo;
+    const int64_t limit = config_.get<std::optional<int64_t>>("save_total_limit").value_or(0);
+    const DiskPlan disk = disk_plan();
+    disk.check(output_, disk.result + (none ? 0 : disk.checkpoint),
+               disk.needed(arguments_, plan_, limit, count_checkpoints(output_)),
+               config_.get<std::string>("disk_check") == "refuse");
+  }
+
   void say_sample() const {
     say_line("One example as it will be trained (the marked part is learned):");
     say_line(preview_example(data_.training.examples.front(), data_.tokenizer.get(), use_color(stderr)));
@@ -288,16 +347,15 @@ class FineTuning {
     adapters_.back()->save(folder);
     if (data_.tokenizer)
       for (const fs::path& file : data_.tokenizer->files())
-        fs::copy_file(file, folder / file.filename(), fs::copy_options::overwrite_existing);
+        copy_file_atomically(file, folder / file.filename());
   }
 
   void train() {
-    std::error_code error;
-    fs::create_directories(output_, error);
-    if (error) fail_resources("output_dir {}: cannot create: {}", output_.string(), error.message());
+    make_output();
     RunLock lock(output_);
     remove_leftovers(output_);
     if (!resume_ && config_.get<bool>("overwrite_output_dir")) remove_earlier_run();
+    if (mode_ == RunMode::kTrain) check_disk();
     if (!own_base_.empty() && !fs::exists(own_base_)) save_own_base();
     // At the beginning as well, so that a run can be understood while it goes on.
     write_file_atomically(output_ / "run_config.yaml", config_.to_yaml(false));
@@ -343,15 +401,19 @@ class FineTuning {
     CheckpointCallback checkpoints(
         output_,
         [&](const fs::path& folder) {
-          optimizer.show_average(true);
-          save_weights(folder);
-          optimizer.show_average(false);
+          {
+            ShownAverage average(optimizer);
+            save_weights(folder);
+          }
           if (adapter) write_adapter_state(folder, *adapter);
           write_training_state(folder, {running->progress(), files.history(), files.log_bytes(), identity},
                                only_model ? nullptr : &optimizer);
         },
-        files, config_.get<std::optional<int64_t>>("save_total_limit").value_or(0));
-    StopSignal stop;
+        files,
+        {.limit = config_.get<std::optional<int64_t>>("save_total_limit").value_or(0),
+         .bytes = disk_plan().checkpoint,
+         .stop_at_failure = config_.get<std::string>("save_failure") == "stop"});
+    signals_.hold();
     HostMemory::instance().reset_peaks();
     Profile profile;
     std::unique_ptr<Backend> profiled;
@@ -373,17 +435,42 @@ class FineTuning {
     failpoint("final");
     optimizer.show_average(true);
     if (config_.get<bool>("overwrite_output_dir")) remove_earlier_weights();
-    save_weights(output_);
-    if (arguments_.load_best_model_at_end && summary.best_step > 0 && summary.best_step != summary.steps &&
-        !summary.stopped)
-      copy_checkpoint_weights(output_ / fmt::format("checkpoint-{}", summary.best_step), output_);
+    save_result(summary);
     say_result(summary, files);
     if (config_.get<bool>("do_predict") && !summary.stopped) predict();
+    // Exit code 0 says that everything asked for is on the disk, 75 that the run can go on from where it
+    // stopped.
+    if (!checkpoints.problem().empty())
+      fail_resources("{}; the weights after step {} are in {}", checkpoints.problem(), summary.steps,
+                     output_.string());
+    if (!files.problem().empty())
+      fail_resources("{}; the weights after step {} are in {}", files.problem(), summary.steps,
+                     output_.string());
     if (summary.stopped)
       throw Error(ExitCode::kResumable,
                   fmt::format("stopped at step {} of {} on request; {}", summary.steps, plan_.total_steps,
                               only_model ? "the weights so far are in " + output_.string()
                                          : "go on with resume_from_checkpoint=true"));
+  }
+
+  void save_result(const TrainSummary& summary) {
+    try {
+      save_weights(output_);
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::kResources) throw;
+      fail_resources(
+          "cannot save the result: {}; with room on the disk resume_from_checkpoint=true goes on from the "
+          "newest checkpoint",
+          error.what());
+    }
+    if (!arguments_.load_best_model_at_end || summary.best_step == 0 || summary.best_step == summary.steps ||
+        summary.stopped)
+      return;
+    const fs::path best = output_ / fmt::format("checkpoint-{}", summary.best_step);
+    if (!fs::is_directory(best))
+      fail_resources("{}: the best checkpoint could not be saved; the weights in {} are those of step {}",
+                     best.string(), output_.string(), summary.steps);
+    copy_checkpoint_weights(best, output_);
   }
 
   // LLaMA-Factory's do_predict: answers to the evaluation rows by the trained model.
@@ -510,11 +597,13 @@ class FineTuning {
                        settings["double_quantization"].get<bool>());
   }
 
+  StopSignal signals_;
   const Config& config_;
   RunMode mode_;
   EstimateOptions estimate_options_;
-  bool loftq_ = false;  ///< the base is quantised when the adapter is made, and belongs to it
-  fs::path own_base_;   ///< where a base is written that is not the model as it can be loaded; mostly empty
+  uint64_t optimizer_bytes_ = 0;  ///< of its state
+  bool loftq_ = false;            ///< the base is quantised when the adapter is made, and belongs to it
+  fs::path own_base_;  ///< where a base is written that is not the model as it can be loaded; mostly empty
   fs::path base_, output_;
   std::string stage_;
   std::string method_;

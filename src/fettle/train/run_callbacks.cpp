@@ -7,6 +7,7 @@
 #include "fettle/base/error.h"
 #include "fettle/base/failpoint.h"
 #include "fettle/base/file.h"
+#include "fettle/base/system.h"
 #include "fettle/base/terminal.h"
 #include "fettle/models/saver.h"
 #include "fettle/track/plot.h"
@@ -127,7 +128,17 @@ void FilesCallback::on_evaluate(const EvalRecord& r) {
   if (eval_step_ != r.step) eval_results_.clear();
   eval_step_ = r.step;
   eval_results_.insert(metrics.begin(), metrics.end());
-  write_results(folder_, "eval", eval_results_);
+  attempt([&] { write_results(folder_, "eval", eval_results_); });
+}
+
+void FilesCallback::attempt(const std::function<void()>& write) {
+  try {
+    write();
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kResources) throw;
+    if (problem_.empty()) warn("{}; the run goes on without it", error.what());
+    problem_ = error.what();
+  }
 }
 
 void FilesCallback::add_best(TrainerState& state, int64_t step, double metric) const {
@@ -151,6 +162,16 @@ void FilesCallback::write_state(const fs::path& folder, const StepInfo& info) {
                      .log_history = history_};
   add_best(state, info.best_step, info.best_metric);
   state.write(folder / "trainer_state.json");
+}
+
+void FilesCallback::on_diverge(const DivergeRecord& r) {
+  OrderedJson rows = OrderedJson::array();
+  for (size_t i = 0; i < r.rows.size(); ++i) rows.push_back({{"row", r.rows[i]}, {"origin", r.origins[i]}});
+  const OrderedJson json = {{"step", r.step}, {"what", r.what}, {"rows", rows}};
+  attempt([&] {
+    write_file_atomically(folder_ / "diverged.json",
+                          json.dump(1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
+  });
 }
 
 void FilesCallback::on_train_end(const TrainSummary& s) {
@@ -178,15 +199,15 @@ void FilesCallback::on_train_end(const TrainSummary& s) {
                      .num_input_tokens_seen = s.tokens,
                      .log_history = history_};
   add_best(state, s.best_step, s.best_metric);
-  state.write(folder_ / "trainer_state.json");
+  attempt([&] { state.write(folder_ / "trainer_state.json"); });
   // A run that was stopped has none yet; its folder is that of an interrupted run.
-  if (!s.stopped) write_results(folder_, "train", metrics);
-  if (plot_ && !losses_.empty()) plot_loss(folder_, steps_, losses_);
+  if (!s.stopped) attempt([&] { write_results(folder_, "train", metrics); });
+  if (plot_ && !losses_.empty()) attempt([&] { plot_loss(folder_, steps_, losses_); });
   if (!plot_ || eval_curves_.empty()) return;
   Chart chart{.title = "eval_loss", .x_label = "step", .y_label = "loss", .series = {}};
   for (const auto& [name, curve] : eval_curves_)
     chart.series.push_back({.name = name, .x = curve.steps, .y = curve.losses});
-  draw_chart(chart, folder_ / "training_eval_loss.png");
+  attempt([&] { draw_chart(chart, folder_ / "training_eval_loss.png"); });
 }
 
 void write_metrics(const fs::path& folder, const std::string& split, const std::vector<EvalRecord>& records) {
@@ -198,20 +219,41 @@ void write_metrics(const fs::path& folder, const std::string& split, const std::
   write_results(folder, split, metrics);
 }
 
-CheckpointCallback::CheckpointCallback(fs::path folder, Save save, FilesCallback& files, int64_t limit)
-    : folder_(std::move(folder)), save_(std::move(save)), files_(files), limit_(limit) {}
+CheckpointCallback::CheckpointCallback(fs::path folder, Save save, FilesCallback& files, Options options)
+    : folder_(std::move(folder)), save_(std::move(save)), files_(files), options_(options) {}
 
 void CheckpointCallback::on_save(const StepInfo& info) {
+  problem_.clear();
+  try {
+    write(info);
+    return;
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kResources) throw;
+    problem_ = error.what();
+  } catch (const fs::filesystem_error& error) {
+    problem_ = error.what();
+  } catch (const std::bad_alloc&) {
+    problem_ = "out of memory";
+  }
+  const std::optional<uint64_t> free = disk_free(folder_);
+  problem_ = fmt::format("cannot save checkpoint-{} (need about {}, have {}): {}", info.step,
+                         format_bytes(options_.bytes), free ? format_bytes(*free) : "?", problem_);
+  if (options_.stop_at_failure) throw Error(ExitCode::kResources, problem_);
+  warn("{}; the run goes on, checkpoints before it stay, and the next save is the next try", problem_);
+}
+
+void CheckpointCallback::write(const StepInfo& info) {
   fs::path target = folder_ / fmt::format("checkpoint-{}", info.step);
-  std::error_code error;
+  if (!fs::exists(folder_)) warn("output_dir {} has vanished; it is made again", folder_.string());
   // A folder of that name is of a run that was killed behind it, or damaged.
-  if (fs::exists(target)) fs::remove_all(target, error);
+  if (fs::exists(target)) fs::remove_all(target);
   failpoint("save-begin");
   {
     StagedFolder staged(target);
     save_(staged.path());
     failpoint("save-weights");
     files_.write_state(staged.path(), info);
+    files_.sync_log();
     seal_checkpoint(staged.path(), info.step);
     failpoint("save-rename");
     staged.commit();
@@ -223,8 +265,8 @@ void CheckpointCallback::on_save(const StepInfo& info) {
 }
 
 void CheckpointCallback::rotate(int64_t newest, int64_t best) {
-  if (limit_ <= 0) return;
-  int64_t keep = limit_ - 1;  // besides the newest
+  if (options_.limit <= 0) return;
+  int64_t keep = options_.limit - 1;  // besides the newest
   std::vector<std::pair<int64_t, fs::path>> old;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_))
     if (std::optional<int64_t> step = checkpoint_step(entry.path()); step && *step < newest) {

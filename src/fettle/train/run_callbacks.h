@@ -33,14 +33,21 @@ class FilesCallback final : public Callback {
                 bool plot, Json history, uint64_t log_bytes);
   void on_log(const LogRecord& record) override;
   void on_evaluate(const EvalRecord& record) override;
+  /// diverged.json: the step and its rows.
+  void on_diverge(const DivergeRecord& record) override;
   void on_train_end(const TrainSummary& summary) override;
   /// trainer_state.json as it stands, for a checkpoint.
   void write_state(const std::filesystem::path& folder, const StepInfo& info);
   const std::vector<double>& losses() const { return losses_; }
   const Json& history() const { return history_; }
   uint64_t log_bytes() const { return log_.bytes(); }
+  /// The log so far is on the disk when it returns.
+  void sync_log() { log_.sync(); }
+  /// Why a file for people could not be written; empty when all could. The run goes on without it.
+  const std::string& problem() const { return problem_; }
 
  private:
+  void attempt(const std::function<void()>& write);
   void add_best(TrainerState& state, int64_t step, double metric) const;
   std::filesystem::path folder_;
   TrainArguments arguments_;
@@ -56,6 +63,7 @@ class FilesCallback final : public Callback {
   std::map<std::string, Curve> eval_curves_;  // by eval_loss, eval_<set>_loss
   int64_t eval_step_ = -1;
   std::map<std::string, double> eval_results_;  // of all sets at that step
+  std::string problem_;
 };
 
 /// <split>_results.json: <split>_loss, or <split>_<set>_loss, and the other figures of an evaluation.
@@ -67,16 +75,27 @@ void write_metrics(const std::filesystem::path& folder, const std::string& split
 class CheckpointCallback final : public Callback {
  public:
   using Save = std::function<void(const std::filesystem::path&)>;
+  struct Options {
+    int64_t limit = 0;
+    uint64_t bytes = 0;            ///< that a checkpoint takes, about
+    bool stop_at_failure = false;  ///< else a warning, and the next save is the next try
+  };
   /// `save` writes everything of a checkpoint but trainer_state.json and the manifest.
-  CheckpointCallback(std::filesystem::path folder, Save save, FilesCallback& files, int64_t limit);
+  CheckpointCallback(std::filesystem::path folder, Save save, FilesCallback& files, Options options);
+  /// Of a checkpoint that cannot be written nothing remains, and those before it stay. Error(kResources) with
+  /// stop_at_failure.
   void on_save(const StepInfo& info) override;
+  /// Why the last save failed; empty when it did not.
+  const std::string& problem() const { return problem_; }
 
  private:
+  void write(const StepInfo& info);
   void rotate(int64_t newest, int64_t best);
   std::filesystem::path folder_;
   Save save_;
   FilesCallback& files_;
-  int64_t limit_;
+  Options options_;
+  std::string problem_;
 };
 
 }  // namespace fettle

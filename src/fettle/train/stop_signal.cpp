@@ -1,6 +1,5 @@
 #include "fettle/train/stop_signal.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -10,7 +9,6 @@ namespace {
 
 std::atomic<int> g_requests{0};
 std::atomic<bool> g_save{false};
-struct sigaction g_old_interrupt, g_old_terminate, g_old_user;
 
 void handle(int signal) {
   if (signal == SIGUSR1)
@@ -21,21 +19,31 @@ void handle(int signal) {
 
 }  // namespace
 
+void StopSignal::install(int signal, void (*handler)(int)) {
+  struct sigaction action = {}, old = {};
+  action.sa_handler = handler;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;
+  sigaction(signal, &action, &old);
+  old_.emplace_back(signal, old);
+}
+
 StopSignal::StopSignal() {
   g_requests = 0;
   g_save = false;
-  struct sigaction action = {};
-  action.sa_handler = handle;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, &g_old_interrupt);
-  sigaction(SIGTERM, &action, &g_old_terminate);
-  sigaction(SIGUSR1, &action, &g_old_user);
+  install(SIGUSR1, handle);
 }
+
+void StopSignal::hold() {
+  install(SIGINT, handle);
+  install(SIGTERM, handle);
+  struct sigaction hangup = {};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) install(SIGHUP, handle);
+}
+
 StopSignal::~StopSignal() {
-  sigaction(SIGINT, &g_old_interrupt, nullptr);
-  sigaction(SIGTERM, &g_old_terminate, nullptr);
-  sigaction(SIGUSR1, &g_old_user, nullptr);
+  for (auto& [signal, old] : old_) sigaction(signal, &old, nullptr);
 }
 bool StopSignal::requested() {
   return g_requests.load() > 0;

@@ -5,6 +5,7 @@
 
 #include "fettle/base/error.h"
 #include "fettle/base/failpoint.h"
+#include "fettle/base/terminal.h"
 #include "fettle/data/packing.h"
 #include "fettle/train/model_batch.h"
 #include "fettle/train/sampler.h"
@@ -155,22 +156,54 @@ void Trainer::lower_rate_on_plateau(const std::vector<EvalRecord>& records) {
   rule.see(figure(records, metric.empty() ? "loss" : metric), progress_.plateau);
 }
 
-void Trainer::check_finite(double loss, double norm, std::span<const int64_t> rows) const {
-  if (std::isfinite(loss) && std::isfinite(norm)) return;
+std::string Trainer::divergence(double loss, double norm) const {
+  if (std::isfinite(loss) && std::isfinite(norm)) return "";
   std::string bad;
-  std::string what = !std::isfinite(loss) ? fmt::format("the loss is {}", loss)
-                     : optimizer_.gradients_finite(&bad)
-                         ? fmt::format("the gradient norm is {}", norm)
-                         : fmt::format("the gradient of {} is not finite", bad);
-  std::vector<int64_t> shown(rows.begin(),
-                             rows.begin() + static_cast<ptrdiff_t>(std::min<size_t>(rows.size(), 8)));
+  return !std::isfinite(loss)                ? fmt::format("the loss is {}", loss)
+         : optimizer_.gradients_finite(&bad) ? fmt::format("the gradient norm is {}", norm)
+                                             : fmt::format("the gradient of {} is not finite", bad);
+}
+
+std::vector<std::string> Trainer::origins(std::span<const int64_t> rows) const {
+  std::vector<std::string> names;
+  for (int64_t row : rows) names.push_back(examples_.origin(static_cast<size_t>(row)));
+  return names;
+}
+
+void Trainer::stop_diverged(const std::string& what, std::span<const int64_t> rows, const StepInfo& info,
+                            bool save) {
+  DivergeRecord record{
+      .step = progress_.step + 1, .what = what, .rows = {rows.begin(), rows.end()}, .origins = origins(rows)};
+  for (Callback* callback : callbacks_) callback->on_diverge(record);
+  if (save)
+    for (Callback* callback : callbacks_) callback->on_save(info);
+  constexpr size_t kShown = 8;
+  const bool more = record.origins.size() > kShown;
+  record.origins.resize(std::min(record.origins.size(), kShown));
   throw Error(
       ExitCode::kDiverged,
-      fmt::format(
-          "training diverged at step {}: {}; rows {}{} of the data; the weights are those before the step. "
-          "Lower learning_rate (now {}), or set max_grad_norm",
-          progress_.step + 1, what, fmt::join(shown, ", "), shown.size() < rows.size() ? ", …" : "",
-          arguments_.learning_rate));
+      fmt::format("training diverged at step {}: {}; its rows are {}{}; the step was not taken and the "
+                  "weights are those before it. Lower learning_rate (now {}), set max_grad_norm, or look "
+                  "at the rows",
+                  record.step, what, fmt::join(record.origins, ", "), more ? ", …" : "",
+                  arguments_.learning_rate));
+}
+
+// A running mean and variance with a memory of some 50 steps; six deviations above the mean are a spike.
+void Trainer::watch_for_spike(double loss, std::span<const int64_t> rows) {
+  constexpr double kShare = 0.02, kDeviations = 6;
+  constexpr int64_t kFirst = 20;
+  TrainerProgress& p = progress_;
+  const double distance = loss - p.loss_mean, deviation = std::sqrt(p.loss_variance);
+  // Losses that hardly vary are no measure of what is far.
+  if (p.step > kFirst && distance > kDeviations * std::max(deviation, 0.02 * p.loss_mean)) {
+    std::vector<std::string> names = origins(rows.first(std::min<size_t>(rows.size(), 4)));
+    warn("step {}: the loss of {:.4f} lies far above the {:.4f} of the steps before; rows {}{}", p.step, loss,
+         p.loss_mean, fmt::join(names, ", "), rows.size() > 4 ? ", …" : "");
+  }
+  const double share = std::max(kShare, 1.0 / static_cast<double>(p.step));
+  p.loss_mean += share * distance;
+  p.loss_variance = (1 - share) * (p.loss_variance + share * distance * distance);
 }
 
 // Epochs done after so many steps, counted in micro-batches as Trainer does.
@@ -209,10 +242,15 @@ TrainSummary Trainer::run() {
          update < plan_.updates_per_epoch && p.step < plan_.total_steps; ++update) {
       int64_t begin = update * rows_per_step, end = std::min(begin + rows_per_step, plan_.examples);
       std::span<const int64_t> rows(order.data() + begin, static_cast<size_t>(end - begin));
+      const TrainerProgress before_step = p;
       double loss = accumulate_step(rows);
       std::optional<Profile::Phase> phase(std::in_place, profile_, "optimizer");
       double norm = optimizer_.gradient_norm();
-      check_finite(loss, norm, rows);
+      if (std::string what = divergence(loss, norm); !what.empty()) {
+        p = before_step;
+        const bool save = arguments_.save_strategy != TrainArguments::When::kNo && p.step > 0;
+        stop_diverged(what, rows, info, save && last_saved != p.step);
+      }
       double clip =
           arguments_.max_grad_norm > 0 ? std::min(1.0, arguments_.max_grad_norm / (norm + 1e-6)) : 1.0;
       double rate = arguments_.learning_rate * schedule_(p.step);
@@ -222,6 +260,7 @@ TrainSummary Trainer::run() {
       ++p.step;
       if (adapter_) adapter_->after_step(p.step);
       failpoint("step");
+      watch_for_spike(loss, rows);
       p.samples += end - begin;
       p.window_loss += loss;
       p.total_loss += loss;

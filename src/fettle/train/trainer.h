@@ -86,7 +86,8 @@ struct TrainerProgress {
   double best_metric = 0;
   int64_t evaluations_without_gain = 0;
   PlateauState plateau;
-  int64_t batch_tokens = 0;  ///< the bound of passes that the memory gave when the run began
+  double loss_mean = 0, loss_variance = 0;  ///< running, of the steps so far; to know a spike by
+  int64_t batch_tokens = 0;                 ///< the bound of passes that the memory gave when the run began
 };
 
 class Trainer {
@@ -97,7 +98,7 @@ class Trainer {
           const Examples& examples, TrainArguments arguments, std::vector<Callback*> callbacks);
   /// Runs to the end or until StopSignal asks to stop. Loss or gradients that are not finite end the run
   /// before the optimizer step with Error(kDiverged) naming step and rows; the weights are those before the
-  /// step.
+  /// step, and on_save() is called for them unless save_strategy is no.
   TrainSummary run();
   /// The adapter that is trained: gives its penalty to the loss and hears of every step. It outlives the
   /// trainer.
@@ -121,7 +122,13 @@ class Trainer {
   bool evaluate_now(const StepInfo& info);
   double epoch_after(int64_t step) const;
   double accumulate_step(std::span<const int64_t> rows);
-  void check_finite(double loss, double norm, std::span<const int64_t> rows) const;
+  /// Why a step must not be taken; empty when it may.
+  std::string divergence(double loss, double norm) const;
+  [[noreturn]] void stop_diverged(const std::string& what, std::span<const int64_t> rows,
+                                  const StepInfo& info, bool save);
+  /// Warns when the loss lies far above those before it.
+  void watch_for_spike(double loss, std::span<const int64_t> rows);
+  std::vector<std::string> origins(std::span<const int64_t> rows) const;
   CausalLM& model_;
   Backend& backend_;
   Communicator& communicator_;

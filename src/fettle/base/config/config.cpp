@@ -257,6 +257,8 @@ class ConfigReader {
     const std::string text = config.get<std::string>(name);
     if (text.empty()) return;
     const std::filesystem::path folder = real_folder(text);
+    // Empty: a name that no file can have, which making it will tell.
+    if (folder.empty()) return;
     if (folder == folder.root_path())
       fail_usage("{}: the root folder cannot be used; name a folder of its own", said(name));
     const std::string model = config.get<std::string>("model_name_or_path");

@@ -113,6 +113,18 @@ Options saving_options() {
        .type = kBool,
        .fallback = "false",
        .help = "Leave the optimizer out of checkpoints, which then cannot be resumed"},
+      {.name = "save_failure",
+       .type = kChoice,
+       .fallback = "retry",
+       .help =
+           "What happens when a checkpoint cannot be written, the disk being full for example: retry goes "
+           "on and saves at the next occasion; stop ends the run with exit code 4",
+       .choices = {"retry", "stop"}},
+      {.name = "disk_check",
+       .type = kChoice,
+       .fallback = "refuse",
+       .help = "What happens when the disk has no room for one checkpoint and the result",
+       .choices = {"refuse", "warn"}},
       refused("save_safetensors", kBool, "true", "Write safetensors (old HF)",
               "weights are always written as safetensors; pickles are never written"),
       no_effect("save_on_each_node", kBool, "false", "Every node saves (HF)", "there is one process"),
