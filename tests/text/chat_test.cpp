@@ -102,6 +102,65 @@ TEST(OwnTemplate, ReasoningThatTheTemplateDropsIsKeptAndNoticed) {
   }
 }
 
+// Rendered by transformers 5.23 (apply_chat_template with tool_calls), cut where answers begin and end.
+TEST(OwnTemplate, FunctionCallsAreLearnedAsTheTemplateWritesThem) {
+  FETTLE_REQUIRE_ASSETS();
+  Conversation c{
+      .system = "",
+      .tools =
+          R"([{"type": "function", "function": {"name": "clock", "description": "The time", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}])",
+      .messages = {{Role::kUser, "Time?"},
+                   {Role::kFunction, R"({"name": "clock", "arguments": {"city": "Bonn"}})"},
+                   {Role::kObservation, "12:00"},
+                   {Role::kAssistant, "Noon."}}};
+  const std::string tools =
+      "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with "
+      "function signatures within <tools></tools> XML tags:\n<tools>\n{\"type\": \"function\", \"function\": "
+      "{\"name\": \"clock\", \"description\": \"The time\", \"parameters\": {\"type\": \"object\", "
+      "\"properties\": {\"city\": {\"type\": \"string\"}}}}}\n</tools>\n\nFor each function call, return a "
+      "json "
+      "object with function name and arguments within <tool_call></tool_call> XML "
+      "tags:\n<tool_call>\n{\"name\": "
+      "<function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n";
+  const std::string turns =
+      "<|im_start|>user\nTime?<|im_end|>\n<|im_start|>assistant\n | <tool_call>\n{\"name\": \"clock\", "
+      "\"arguments\": {\"city\": \"Bonn\"}}\n</tool_call><|im_end|>\n | "
+      "<|im_start|>user\n<tool_response>\n12:00\n</tool_response><|im_end|>\n<|im_start|>assistant\n";
+  auto qwen2 = tokenizer("qwen2.5"), qwen3 = tokenizer("qwen3");
+  EXPECT_EQ(shown(*make_chat_template("", qwen2), *qwen2, c),
+            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.\n\n" +
+                tools + turns + " | Noon.<|im_end|>\n | ");
+  EXPECT_EQ(shown(*make_chat_template("", qwen3), *qwen3, c),
+            "<|im_start|>system\n" + tools + turns + "<think>\n\n</think>\n\n | Noon.<|im_end|>\n | ");
+  // Llama 3's template leaves calls out, without a word.
+  EXPECT_THROW(make_chat_template("", tokenizer("llama3-8b-instruct"))->encode_turns(c), Error);
+  c.messages[1].content = "no json";
+  EXPECT_THROW(make_chat_template("", qwen2)->encode_turns(c), Error);
+}
+
+TEST(OwnTemplate, ArgumentsAreTextForTemplatesThatJoinThem) {
+  test::TempDir folder;
+  Json vocabulary = {
+      {"model", {{"type", "BPE"}, {"vocab", {{"\u0120", 0}}}, {"merges", Json::array()}}},
+      {"decoder", {{"type", "ByteLevel"}}},
+      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}};
+  for (int c = 33; c < 127; ++c) vocabulary["model"]["vocab"][std::string(1, static_cast<char>(c))] = c;
+  test::write_text(folder / "tokenizer.json", vocabulary.dump());
+  test::write_text(
+      folder / "chat_template.jinja",
+      "{% for m in messages %}{{ m.role[0] }}:{% if m.tool_calls %}{% for t in m.tool_calls %}{{ "
+      "t.function.name + '=' + t.function.arguments }};{% endfor %}{% else %}{{ m.content }}.{% endif %}"
+      "{% endfor %}");
+  auto t = load_tokenizer(folder.path());
+  Conversation c{.system = "",
+                 .tools = "",
+                 .messages = {{Role::kUser, "x"},
+                              {Role::kFunction, R"([{"name": "f", "arguments": {"a": 1}}, {"name": "g"}])"},
+                              {Role::kObservation, "y"},
+                              {Role::kAssistant, "z"}}};
+  EXPECT_EQ(shown(*make_chat_template("", t), *t, c), R"(u:x.a: | f={"a": 1};g={}; | t:y.a: | z. | )");
+}
+
 TEST(NamedTemplate, WritesLlamaFactorysSlots) {
   FETTLE_REQUIRE_ASSETS();
   struct Case {

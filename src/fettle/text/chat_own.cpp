@@ -1,7 +1,7 @@
 // Where a template puts each answer is found by rendering the conversation with marks in place of the
 // answers. What stands before a mark is read, the answer itself and what the template writes behind a final
 // answer (its end token) is learned. So text that a template would drop from an answer, such as reasoning, is
-// still trained.
+// still trained. Function calls are learned as the template writes them.
 #include "fettle/text/chat_own.h"
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 
 #include "fettle/base/error.h"
 #include "fettle/text/jinja/jinja.h"
+#include "fettle/text/template_tools.h"
 
 namespace fettle {
 namespace {
@@ -21,6 +22,30 @@ std::string mark(size_t i) {
       "\xE2\x9F\xAA"
       "answer{}\xE2\x9F\xAB",
       i);
+}
+
+// How the arguments of a function call are given to a template.
+enum class ArgumentForm { kObject, kText };
+
+// The calls of a message in the form of OpenAI's and Transformers' messages.
+OrderedJson calls_of(const Message& message, ArgumentForm form) {
+  OrderedJson given = parse_ordered_json(message.content, "function call");
+  if (!given.is_array()) given = OrderedJson::array({given});
+  if (given.empty()) fail_input("function call: found an empty list, expected calls");
+  OrderedJson calls = OrderedJson::array();
+  for (const OrderedJson& call : given) {
+    if (!call.is_object() || !call.contains("name") || !call["name"].is_string())
+      fail_input("function call: found {}, expected an object with name and arguments",
+                 printable(call.dump(), 80));
+    OrderedJson arguments = call.value("arguments", OrderedJson::object());
+    if (arguments.is_string() && form == ArgumentForm::kObject)
+      if (OrderedJson parsed = OrderedJson::parse(arguments.get<std::string>(), nullptr, false);
+          !parsed.is_discarded())
+        arguments = parsed;
+    if (!arguments.is_string() && form == ArgumentForm::kText) arguments = python_json(arguments);
+    calls.push_back({{"type", "function"}, {"function", {{"name", call["name"]}, {"arguments", arguments}}}});
+  }
+  return calls;
 }
 
 class OwnTemplate final : public ChatTemplate {
@@ -41,8 +66,22 @@ class OwnTemplate final : public ChatTemplate {
     std::string whole = render(marked, messages.size(), false), tail;
     size_t at = 0;
     for (size_t i = 1; i < messages.size(); i += 2) {
-      if (messages[i].role != Role::kAssistant)
-        fail_input("the model's own template with function calls is not supported; name a template");
+      if (messages[i].role == Role::kFunction) {
+        const std::string calls = text_of_calls(marked, i);
+        const size_t begin = whole.find(calls, at);
+        if (begin == whole.npos)
+          fail_input(
+              "the model's chat template writes function call {} of the conversation in another way once it "
+              "goes on; name another template",
+              i / 2 + 1);
+        std::string before = whole.substr(at, begin - at);
+        if (!tail.empty() && before.starts_with(tail)) before.erase(0, tail.size());
+        at = begin + calls.size();
+        tail.clear();
+        turns.push_back(
+            {tokenizer_->encode(before, false), tokenizer_->encode(calls, false), messages[i].trained});
+        continue;
+      }
       size_t found = whole.find(mark(i), at);
       if (found == whole.npos)
         fail_input(
@@ -122,6 +161,19 @@ class OwnTemplate final : public ChatTemplate {
   }
 
   jinja::Rendered render_all(const Conversation& conversation, size_t count, bool generation_prompt) const {
+    const bool calls = std::any_of(conversation.messages.begin(), conversation.messages.end(),
+                                   [](const Message& message) { return message.role == Role::kFunction; });
+    if (!calls) return render_as(conversation, count, generation_prompt, ArgumentForm::kObject);
+    // Most templates write the arguments with tojson; those of DeepSeek join them to other text.
+    try {
+      return render_as(conversation, count, generation_prompt, ArgumentForm::kObject);
+    } catch (const Error&) {
+      return render_as(conversation, count, generation_prompt, ArgumentForm::kText);
+    }
+  }
+
+  jinja::Rendered render_as(const Conversation& conversation, size_t count, bool generation_prompt,
+                            ArgumentForm form) const {
     OrderedJson messages = OrderedJson::array();
     const std::string& system = !conversation.system.empty() ? conversation.system
                                 : options_.default_system    ? *options_.default_system
@@ -132,7 +184,10 @@ class OwnTemplate final : public ChatTemplate {
       const char* role = message.role == Role::kUser          ? "user"
                          : message.role == Role::kObservation ? "tool"
                                                               : "assistant";
-      messages.push_back({{"role", role}, {"content", message.content}});
+      if (message.role == Role::kFunction)
+        messages.push_back({{"role", role}, {"content", nullptr}, {"tool_calls", calls_of(message, form)}});
+      else
+        messages.push_back({{"role", role}, {"content", message.content}});
     }
     auto token = [&](std::optional<TokenId> id) { return id ? tokenizer_->id_to_token(*id) : std::string(); };
     OrderedJson context = {
@@ -145,6 +200,20 @@ class OwnTemplate final : public ChatTemplate {
     if (options_.enable_thinking == false) context["enable_thinking"] = false;
     if (options_.preserve_thinking) context["preserve_thinking"] = true;
     return template_.render(jinja::Value::from_json(context), {.limits = {}, .clock = options_.clock});
+  }
+
+  // What the template writes for the function calls of turn i, with its end: all behind the place where a
+  // plain answer would begin.
+  std::string text_of_calls(const Conversation& marked, size_t i) const {
+    Conversation plain = marked;
+    plain.messages[i] = {Role::kAssistant, mark(i)};
+    const std::string answered = render(plain, i + 1, false), called = render(marked, i + 1, false);
+    const size_t begin = answered.find(mark(i));
+    std::string text = begin < called.size() ? called.substr(begin) : std::string();
+    const std::string name = calls_of(marked.messages[i], ArgumentForm::kObject).at(0)["function"]["name"];
+    if (called.compare(0, begin, answered, 0, begin) != 0 || text.find(name) == text.npos)
+      fail_input("the model's own chat template writes no function calls; name another template");
+    return text;
   }
 
   // What the template writes after answer i when the conversation ends there.
