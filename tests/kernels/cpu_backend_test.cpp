@@ -1,5 +1,5 @@
-// Every op of the CPU backend against the reference backend, in f32 and bf16, at odd sizes; and bitwise the
-// same results for any number of threads.
+// Every op of the CPU backend against the reference backend, in f32, bf16 and f16, at odd sizes; and bitwise
+// the same results for any number of threads.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -286,7 +286,7 @@ TEST_P(CpuBackendTest, Activations) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, CpuBackendTest, ::testing::Values(DType::kF32, DType::kBF16),
+INSTANTIATE_TEST_SUITE_P(Types, CpuBackendTest, ::testing::Values(DType::kF32, DType::kBF16, DType::kF16),
                          [](const auto& info) { return std::string(dtype_name(info.param)); });
 
 TEST(CpuBackend, AdamW) {

@@ -87,6 +87,13 @@ TEST_P(GoldenModel, LogitsInBf16AreWithinTorchsOwnSpread) {
                  false);
 }
 
+TEST_P(GoldenModel, LogitsInF16AreEightTimesCloser) {
+  auto model = load(DType::kF16);
+  // float16 has three more bits than bfloat16; half of the spread in hand for other roundings.
+  compare_logits(*model, DType::kF16, "logits.",
+                 1.5 / 8 * golden()["bf16_spread"]["logits_max"].get<double>(), false);
+}
+
 TEST_P(GoldenModel, PackedLossAndEveryGradient) {
   auto model = load(DType::kF32, true);
   SafetensorsFile reference(folder() / "golden.safetensors");

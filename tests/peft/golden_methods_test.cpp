@@ -158,7 +158,7 @@ TEST_P(GoldenMethod, TrainingStepsArePefts) {
   test::take_steps(
       adapter->parameters(), golden_["step_losses"], golden_["learning_rate"].get<float>(),
       [&](int64_t) { return forward_backward(*adapter) + adapter->add_penalty(cpu_backend()); },
-      [&](int64_t step) { adapter->after_step(step); });
+      [&](int64_t step) { adapter->after_step(step, true); });
   for (Parameter* p : adapter->parameters())
     test::expect_stepped(*p, wanted("step.", *p), wanted("grad.", *p));
 }

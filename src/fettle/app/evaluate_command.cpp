@@ -17,7 +17,8 @@ void evaluate(const Config& config) {
   RunData data = read_evaluation_data(config, session.model->config().vocab_size, output);
   EvaluationOptions options = evaluation_options(config, data, output);
   if (output.empty()) options.predictions.clear();
-  Evaluator evaluator(*session.model, cpu_backend(), session.compute, std::move(data.evaluation), options);
+  Evaluator evaluator(*session.model, cpu_backend(), evaluation_dtype(config, session.compute),
+                      std::move(data.evaluation), options);
   std::optional<Progress> progress;
   std::vector<EvalRecord> records = evaluator.run(0, 0, [&](int64_t done, int64_t total) {
     if (!progress) progress.emplace("answer", "row");

@@ -52,8 +52,7 @@ DType inference_dtype(const Config& config, const ModelConfig& model) {
   std::string wanted = config.get<std::string>("infer_dtype");
   if (wanted == "auto")
     return model.dtype != DType::kF32 && cpu_backend().has_native_bf16() ? DType::kBF16 : DType::kF32;
-  DType dtype = parse_dtype(wanted).value_or(DType::kF32);
-  return dtype == DType::kF16 ? DType::kF32 : dtype;
+  return parse_dtype(wanted).value_or(DType::kF32);
 }
 
 namespace {

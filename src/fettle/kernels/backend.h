@@ -4,8 +4,8 @@
 // Conventions
 // - T tokens of a batch lie in one row without padding; cu_seqlens [S+1] i32 gives where each sequence
 // starts.
-// - "act" tensors are activations: f32 or bf16 (f64 on the reference backend); all act tensors of a call
-// agree.
+// - "act" tensors are activations: f32, bf16 or f16 (f64 on the reference backend); all act tensors of a
+// call agree.
 // - Sums, norms, soft-max and losses are accumulated in f32 (f64 where said), in an order that depends on
 // shapes only,
 //   never on the number of threads.
@@ -39,7 +39,7 @@ struct MatmulArgs {
   float beta = 0.0f;             ///< 0: out is not read
   const Tensor* bias = nullptr;  ///< [n], added once; may be null
   DType compute =
-      DType::kF32;  ///< kF32 or kBF16 (kF64 on the reference): type of the operands of the product
+      DType::kF32;  ///< type of the operands of the product; f16 ones are multiplied as f32 on the CPU
 };
 
 /// What a cross entropy becomes.
@@ -193,7 +193,7 @@ class Backend {
   // -------------------------------------------------------------------------------------------------------
   /// For each row: losses[r] = logsumexp(logits[r]) - logits[r, labels[r]] (f32). When dlogits is defined it
   /// is written with grad_scale * (softmax - onehot) in its own dtype; it may alias logits when the dtypes
-  /// agree. logits [rows, vocab] f32 or bf16; every label is valid. `shape` changes loss and gradient.
+  /// agree. logits [rows, vocab] act; every label is valid. `shape` changes loss and gradient.
   /// `best`, [rows] or null, receives the first index of the largest logit.
   virtual void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale,
                              Tensor& losses, Tensor& dlogits, const LossShape& shape = {},

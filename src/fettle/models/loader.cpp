@@ -11,6 +11,7 @@
 #include "fettle/base/random.h"
 #include "fettle/base/threads.h"
 #include "fettle/formats/weight_source.h"
+#include "fettle/kernels/backend.h"
 #include "fettle/models/quantized_files.h"
 
 namespace fettle {
@@ -126,9 +127,9 @@ class FiniteCheck {
 
 void load_value(const WeightSource& source, const LoadOptions& options, Parameter& parameter) {
   Tensor stored = source.tensor(parameter.name);
-  DType wanted = options.trainable_base            ? options.trainable_dtype
-                 : options.compute == DType::kBF16 ? DType::kBF16
-                                                   : stored.dtype();
+  DType wanted = options.trainable_base             ? options.trainable_dtype
+                 : dtype_size(options.compute) == 2 ? options.compute
+                                                    : stored.dtype();
   if (stored.dtype() == DType::kF64) wanted = DType::kF32;
   // A trainable weight is written to, so it must not be the mapping itself.
   if (stored.dtype() == wanted && !options.trainable_base)
@@ -137,6 +138,9 @@ void load_value(const WeightSource& source, const LoadOptions& options, Paramete
     parameter.value = stored.clone(MemoryKind::kWeights);
   else
     parameter.value = stored.to(wanted, MemoryKind::kWeights);
+  if (wanted == DType::kF16 && stored.dtype() != DType::kF16 && !cpu_backend().all_finite(parameter.value))
+    fail_input("{}: \"{}\" has values that float16 cannot hold (beyond 65504, or not finite); use bf16: true",
+               source.folder().string(), parameter.name);
 }
 
 // The weight as it would be computed with, in 4 or 8 bits.

@@ -108,13 +108,13 @@ class AdaloraAdapter final : public LinearAdapter {
   }
 
   // RankAllocator of PEFT, whose steps count from 0.
-  void after_step(int64_t step_from_one) override {
+  void after_step(int64_t step_from_one, bool updated) override {
     int64_t step = step_from_one - 1, last = ada_.total_step - ada_.tfinal;
     if (step > last) {
       apply_masks();
       return;
     }
-    if (step < last) update_importance();
+    if (step < last && updated) update_importance();
     int64_t budget = init_budget_;
     bool allocate = step == last;
     if (allocate) {

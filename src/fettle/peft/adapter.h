@@ -66,8 +66,9 @@ class Adapter {
   virtual void begin_training(int64_t total_steps) {}
   /// Adds the gradient of a penalty on the weights themselves and returns its value (AdaLoRA).
   virtual double add_penalty(Backend& backend) { return 0; }
-  /// After optimizer step `step` (1 for the first), gradients still in place.
-  virtual void after_step(int64_t step) {}
+  /// After step `step` (1 for the first), gradients still in place. `updated`: false where the optimizer left
+  /// the weights alone because the gradients are not finite.
+  virtual void after_step(int64_t step, bool updated) {}
   /// Tensors beside the parameters that a resumed run needs, by name.
   virtual std::map<std::string, Tensor> training_state() const { return {}; }
   virtual void restore_training_state(const std::map<std::string, Tensor>& state) {}

@@ -92,6 +92,10 @@ void TrainerLog::write(const TrainerLogLine& line) {
       {"throughput", std::round(line.throughput * 100.0) / 100.0},
       {"total_tokens", line.total_tokens}};
   if (line.grad_norm) json["grad_norm"] = *line.grad_norm;
+  if (line.loss_scale) {
+    json["loss_scale"] = *line.loss_scale;
+    json["skipped_steps"] = line.skipped_steps;
+  }
   append(json.dump());
 }
 

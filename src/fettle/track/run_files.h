@@ -19,7 +19,9 @@ struct TrainerLogLine {
   double elapsed_seconds = 0;
   double throughput = 0;  ///< tokens a second since the start
   int64_t total_tokens = 0;
-  std::optional<double> grad_norm;  ///< beside LLaMA-Factory's keys
+  // Beside LLaMA-Factory's keys; the last two in fp16 runs.
+  std::optional<double> grad_norm, loss_scale;
+  int64_t skipped_steps = 0;
 };
 
 /// Appends whole lines, so that the file can be followed while the run goes on. A line that cannot be written

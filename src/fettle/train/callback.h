@@ -16,8 +16,10 @@ struct LogRecord {
   std::optional<double> grad_norm;  ///< before clipping; absent when clipping is off
   double learning_rate = 0;         ///< used by this step
   double elapsed_seconds = 0;
-  int64_t tokens = 0;            ///< input tokens since the start
-  double tokens_per_second = 0;  ///< since the last event
+  int64_t tokens = 0;                ///< input tokens since the start
+  double tokens_per_second = 0;      ///< since the last event
+  std::optional<double> loss_scale;  ///< of the next step; fp16 runs
+  int64_t skipped_steps = 0;         ///< of the run so far; fp16 runs
 };
 
 struct StepInfo {
@@ -29,6 +31,8 @@ struct StepInfo {
   double elapsed_seconds = 0;
   int64_t best_step = 0;  ///< of the best evaluation so far; 0: none, or no metric is followed
   double best_metric = 0;
+  double loss_scale = 0, last_loss_scale = 0;  ///< of the next step and of this one; 0: no fp16 run
+  int64_t skipped_steps = 0;                   ///< steps so far whose gradients were not finite
 };
 
 /// One evaluation, with Trainer's figures.

@@ -84,6 +84,10 @@ Json progress_json(const TrainerProgress& p) {
           {"best_metric", p.best_metric},
           {"evaluations_without_gain", p.evaluations_without_gain},
           {"batch_tokens", p.batch_tokens},
+          {"loss_scale", p.loss_scale.scale},
+          {"loss_scale_good_steps", p.loss_scale.good_steps},
+          {"skipped_steps", p.loss_scale.skipped},
+          {"skipped_in_a_row", p.loss_scale.skipped_in_a_row},
           {"loss_mean", p.loss_mean},
           {"loss_variance", p.loss_variance},
           {"plateau_rate", p.plateau.rate},
@@ -111,6 +115,10 @@ TrainerProgress read_progress(const Json& json) {
                       .seen = json.value("plateau_seen", false),
                       .bad = json.value("plateau_bad", int64_t{0}),
                       .cooldown = json.value("plateau_cooldown", int64_t{0})},
+          .loss_scale = {.scale = json.value("loss_scale", 0.0),
+                         .good_steps = json.value("loss_scale_good_steps", int64_t{0}),
+                         .skipped = json.value("skipped_steps", int64_t{0}),
+                         .skipped_in_a_row = json.value("skipped_in_a_row", int64_t{0})},
           .loss_mean = json.value("loss_mean", 0.0),
           .loss_variance = json.value("loss_variance", 0.0),
           .batch_tokens = json.value("batch_tokens", int64_t{0})};
@@ -327,7 +335,7 @@ CheckpointState load_checkpoint(const fs::path& folder, const RunIdentity& ident
     fail_input("{}: {}", origin, error.what());
   }
   state.identity = identity;
-  optimizer.read(folder / kOptimizerFile, state.progress.step);
+  optimizer.read(folder / kOptimizerFile, state.progress.step - state.progress.loss_scale.skipped);
   return state;
 }
 

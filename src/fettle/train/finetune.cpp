@@ -69,7 +69,9 @@ class FineTuning {
     method_ = config.get<std::string>("finetuning_type");
     full_ = method_ == "full" || method_ == "freeze";
     const bool pure = full_ && config.get<bool>("pure_bf16");
-    compute_ = config.get<bool>("bf16") || pure ? DType::kBF16 : DType::kF32;
+    compute_ = config.get<bool>("bf16") || pure ? DType::kBF16
+               : config.get<bool>("fp16")       ? DType::kF16
+                                                : DType::kF32;
     if (pure) trained_ = DType::kBF16;
     if (pure && config.get<std::string>("optim").starts_with("schedule_free"))
       fail_usage("pure_bf16: schedule-free optimizers keep two sets of weights, which have to be f32");
@@ -107,8 +109,8 @@ class FineTuning {
          .total_steps = 1,
          .options = arguments_.lr_scheduler_kwargs});  // a bad schedule is refused before anything is printed
     plan_ = plan_training(arguments_, static_cast<int64_t>(data_.training.examples.size()));
-    check_metric(arguments_, Evaluator(*model_, cpu_backend(), compute_, data_.evaluation,
-                                       evaluation_options(config_, data_, output_)));
+    check_metric(arguments_, Evaluator(*model_, cpu_backend(), evaluation_dtype(config_, compute_),
+                                       data_.evaluation, evaluation_options(config_, data_, output_)));
     RunEstimate estimate(config_,
                          {.model = model_.get(),
                           .adapter = full_ ? nullptr : adapters_.back().get(),
@@ -248,7 +250,8 @@ class FineTuning {
     Calibration calibration{
         .rows = static_cast<int64_t>(data_.training.examples.size()),
         .batch_size = batch_rows(config_),
-        .compute = compute_,
+        // Gradients of a calibration have no loss scale.
+        .compute = compute_ == DType::kF16 ? DType::kF32 : compute_,
         .batch = [this](int64_t first, int64_t count) { return calibration_batch(first, count); },
         .progress =
             [&](int64_t done, int64_t total) {
@@ -393,7 +396,7 @@ class FineTuning {
           plan_.total_steps);
     }
     restored.progress.batch_tokens = arguments_.per_device_train_batch_tokens;
-    ProgressCallback bar(plan_.total_steps);
+    ProgressCallback bar(plan_.total_steps, restored.progress.loss_scale.skipped);
     FilesCallback files(output_, arguments_, plan_, config_.get<bool>("plot_loss"), restored.log_history,
                         restored.log_bytes);
     Trainer* running = nullptr;
@@ -423,7 +426,7 @@ class FineTuning {
     if (profiled) trainer.set_profile(&profile);
     running = &trainer;
     trainer.set_adapter(adapter);
-    Evaluator evaluator(*model_, cpu_backend(), compute_, data_.evaluation,
+    Evaluator evaluator(*model_, cpu_backend(), evaluation_dtype(config_, compute_), data_.evaluation,
                         evaluation_options(config_, data_, output_));
     trainer.set_evaluation(&evaluator);
     trainer.set_progress(restored.progress);
@@ -476,7 +479,8 @@ class FineTuning {
   // LLaMA-Factory's do_predict: answers to the evaluation rows by the trained model.
   void predict() {
     EvaluationOptions options = evaluation_options(config_, data_, output_);
-    Evaluator evaluator(*model_, cpu_backend(), compute_, data_.evaluation, options);
+    Evaluator evaluator(*model_, cpu_backend(), evaluation_dtype(config_, compute_), data_.evaluation,
+                        options);
     Progress progress("predict", "row");
     std::vector<EvalRecord> records = evaluator.run(
         plan_.total_steps, 0, [&](int64_t done, int64_t total) { progress.update(done, total); });

@@ -48,9 +48,22 @@ ProgressOptions bar(int64_t total) {
 
 }  // namespace
 
-ProgressCallback::ProgressCallback(int64_t total_steps) : progress_(bar(total_steps)) {}
+ProgressCallback::ProgressCallback(int64_t total_steps, int64_t skipped_steps)
+    : progress_(bar(total_steps)), skipped_steps_(skipped_steps) {}
 
 void ProgressCallback::on_step_end(const StepInfo& info) {
+  if (info.skipped_steps > skipped_steps_)
+    progress_.print(fmt::format(
+        "step {}: skipped, the gradients are not finite{}; loss scale {:g} -> {:g}", info.step,
+        std::isfinite(info.loss) ? ""
+                                 : fmt::format(" and the loss is {}: an activation exceeds float16's 65504, "
+                                               "which bf16: true would hold",
+                                               info.loss),
+        info.last_loss_scale, info.loss_scale));
+  else if (info.loss_scale > info.last_loss_scale)
+    progress_.print(
+        fmt::format("step {}: loss scale {:g} -> {:g}", info.step, info.last_loss_scale, info.loss_scale));
+  skipped_steps_ = info.skipped_steps;
   progress_.update(info.step,
                    fmt::format("loss {:.4f}  lr {:.2e}  {:.0f} tokens/s", info.loss, info.learning_rate,
                                static_cast<double>(info.tokens) / std::max(info.elapsed_seconds, 1e-9)));
@@ -96,6 +109,10 @@ void FilesCallback::on_log(const LogRecord& r) {
                 {"loss", rounded4(r.loss)},
                 {"step", r.step}};
   if (r.grad_norm) entry["grad_norm"] = *r.grad_norm;
+  if (r.loss_scale) {
+    entry["loss_scale"] = *r.loss_scale;
+    entry["skipped_steps"] = r.skipped_steps;
+  }
   history_.push_back(std::move(entry));
   system_.sample(r.step);
   steps_.push_back(static_cast<double>(r.step));
@@ -108,7 +125,9 @@ void FilesCallback::on_log(const LogRecord& r) {
               .elapsed_seconds = r.elapsed_seconds,
               .throughput = static_cast<double>(r.tokens) / std::max(r.elapsed_seconds, 1e-9),
               .total_tokens = r.tokens,
-              .grad_norm = r.grad_norm});
+              .grad_norm = r.grad_norm,
+              .loss_scale = r.loss_scale,
+              .skipped_steps = r.skipped_steps});
 }
 
 void FilesCallback::on_evaluate(const EvalRecord& r) {

@@ -15,13 +15,15 @@ namespace fettle {
 
 class ProgressCallback final : public Callback {
  public:
-  explicit ProgressCallback(int64_t total_steps);
+  /// `skipped_steps`: of the checkpoint that the run goes on from.
+  ProgressCallback(int64_t total_steps, int64_t skipped_steps);
   void on_step_end(const StepInfo& info) override;
   void on_evaluate(const EvalRecord& record) override;
   void on_train_end(const TrainSummary& summary) override;
 
  private:
   Progress progress_;
+  int64_t skipped_steps_;
 };
 
 /// trainer_log.jsonl as the run goes; trainer_state.json, train_results.json and training_loss.png at the

@@ -107,6 +107,12 @@ RunData read_evaluation_data(const Config& config, int64_t vocab_size, const fs:
   return data;
 }
 
+DType evaluation_dtype(const Config& config, DType compute) {
+  return config.get<bool>("bf16_full_eval")   ? DType::kBF16
+         : config.get<bool>("fp16_full_eval") ? DType::kF16
+                                              : compute;
+}
+
 EvaluationOptions evaluation_options(const Config& config, const RunData& data, const fs::path& output) {
   EvaluationOptions options{
       .batch_size = config.get<int64_t>("per_device_eval_batch_size"),

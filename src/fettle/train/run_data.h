@@ -24,6 +24,8 @@ RunData read_run_data(const Config& config, int64_t vocab_size, const std::files
 /// Only the sets to be evaluated: eval_dataset, or `dataset` where there is none.
 RunData read_evaluation_data(const Config& config, int64_t vocab_size, const std::filesystem::path& output);
 
+/// What evaluations of a run in `compute` are computed in (bf16_full_eval, fp16_full_eval).
+DType evaluation_dtype(const Config& config, DType compute);
 /// How they are evaluated.
 EvaluationOptions evaluation_options(const Config& config, const RunData& data,
                                      const std::filesystem::path& output);

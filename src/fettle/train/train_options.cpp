@@ -75,6 +75,9 @@ TrainArguments train_arguments(const Config& c, DType compute) {
   a.gradient_checkpointing = recomputed == "true";
   a.selective_checkpointing = recomputed == "selective";
   a.compute = compute;
+  if (compute == DType::kF16)
+    a.loss_scaler = LossScaler{.initial = c.get<double>("loss_scale_init"),
+                               .growth_interval = c.get<int64_t>("loss_scale_window")};
   a.logging_first_step = c.get<bool>("logging_first_step");
   std::string save = c.get<std::string>("save_strategy");
   auto when = [](const std::string& name) {

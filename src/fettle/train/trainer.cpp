@@ -79,6 +79,7 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
   }
   optimizer_.zero_grad();
   double loss = 0;
+  const double loss_scale = arguments_.loss_scaler ? progress_.loss_scale.scale : 1.0;
   for (PackedBatch& batch : batches) {
     progress_.tokens += static_cast<int64_t>(batch.ids.size());
     Tape tape;
@@ -100,7 +101,7 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
       hidden = model_.hidden_states(context, input);
     }
     auto head = [this](Context& c, const Var& h) { return model_.logits(c, h); };
-    float scale = 1.0f / static_cast<float>(labels);
+    const float scale = static_cast<float>(loss_scale / static_cast<double>(labels));
     std::optional<Profile::Phase> phase(std::in_place, profile_, "head and loss");
     loss += linear_cross_entropy(context, hidden, head, model_.config().vocab_size, batch.labels, scale,
                                  head_trainable_, arguments_.loss);
@@ -108,7 +109,10 @@ double Trainer::accumulate_step(std::span<const int64_t> rows) {
     phase.emplace(profile_, "backward");
     tape.backward();
   }
-  for (Parameter* parameter : optimizer_.parameters()) communicator_.all_reduce_sum(parameter->gradient);
+  for (Parameter* parameter : optimizer_.parameters()) {
+    communicator_.all_reduce_sum(parameter->gradient);
+    if (loss_scale != 1.0) backend_.scale(parameter->gradient, 1.0 / loss_scale);
+  }
   double penalty = adapter_ ? adapter_->add_penalty(backend_) : 0.0;
   return (labels > 0 ? loss / static_cast<double>(labels) : 0.0) + penalty;
 }
@@ -156,12 +160,35 @@ void Trainer::lower_rate_on_plateau(const std::vector<EvalRecord>& records) {
   rule.see(figure(records, metric.empty() ? "loss" : metric), progress_.plateau);
 }
 
-std::string Trainer::divergence(double loss, double norm) const {
-  if (std::isfinite(loss) && std::isfinite(norm)) return "";
-  std::string bad;
-  return !std::isfinite(loss)                ? fmt::format("the loss is {}", loss)
-         : optimizer_.gradients_finite(&bad) ? fmt::format("the gradient norm is {}", norm)
-                                             : fmt::format("the gradient of {} is not finite", bad);
+bool Trainer::accept_step(double loss, double norm, std::optional<Divergence>& end) {
+  const bool finite = std::isfinite(loss) && std::isfinite(norm);
+  if (!arguments_.loss_scaler) {
+    std::string bad;
+    if (!finite)
+      end = {!std::isfinite(loss)                ? fmt::format("the loss is {}", loss)
+             : optimizer_.gradients_finite(&bad) ? fmt::format("the gradient norm is {}", norm)
+                                                 : fmt::format("the gradient of {} is not finite", bad),
+             fmt::format("Lower learning_rate (now {}), set max_grad_norm, or look at the rows",
+                         arguments_.learning_rate)};
+    return finite;
+  }
+  LossScaleState& state = progress_.loss_scale;
+  const LossScaleState before = state;
+  arguments_.loss_scaler->see(finite, state);
+  if (finite || !arguments_.loss_scaler->exhausted(state)) return finite;
+  // The loss itself does not depend on the scale.
+  if (!std::isfinite(loss))
+    end = {fmt::format("the loss is {}, whatever the loss scale ({} steps skipped in a row)", loss,
+                       state.skipped_in_a_row),
+           "An activation exceeds the 65504 of float16, as in models made for bf16: set bf16: true"};
+  else
+    end = {
+        fmt::format("gradients are not finite though the loss scale fell to {:g} ({} steps skipped in a row)",
+                    state.scale, state.skipped_in_a_row),
+        fmt::format("Set bf16: true, which needs no loss scale, or lower learning_rate (now {})",
+                    arguments_.learning_rate)};
+  state = before;  // what is saved now stands before this step
+  return false;
 }
 
 std::vector<std::string> Trainer::origins(std::span<const int64_t> rows) const {
@@ -170,10 +197,12 @@ std::vector<std::string> Trainer::origins(std::span<const int64_t> rows) const {
   return names;
 }
 
-void Trainer::stop_diverged(const std::string& what, std::span<const int64_t> rows, const StepInfo& info,
+void Trainer::stop_diverged(const Divergence& why, std::span<const int64_t> rows, const StepInfo& info,
                             bool save) {
-  DivergeRecord record{
-      .step = progress_.step + 1, .what = what, .rows = {rows.begin(), rows.end()}, .origins = origins(rows)};
+  DivergeRecord record{.step = progress_.step + 1,
+                       .what = why.what,
+                       .rows = {rows.begin(), rows.end()},
+                       .origins = origins(rows)};
   for (Callback* callback : callbacks_) callback->on_diverge(record);
   if (save)
     for (Callback* callback : callbacks_) callback->on_save(info);
@@ -183,10 +212,8 @@ void Trainer::stop_diverged(const std::string& what, std::span<const int64_t> ro
   throw Error(
       ExitCode::kDiverged,
       fmt::format("training diverged at step {}: {}; its rows are {}{}; the step was not taken and the "
-                  "weights are those before it. Lower learning_rate (now {}), set max_grad_norm, or look "
-                  "at the rows",
-                  record.step, what, fmt::join(record.origins, ", "), more ? ", …" : "",
-                  arguments_.learning_rate));
+                  "weights are those before it. {}",
+                  record.step, why.what, fmt::join(record.origins, ", "), more ? ", …" : "", why.advice));
 }
 
 // A running mean and variance with a memory of some 50 steps; six deviations above the mean are a spike.
@@ -231,6 +258,7 @@ TrainSummary Trainer::run() {
   info.best_step = p.best_step;
   info.best_metric = p.best_metric;
   if (arguments_.plateau && p.step == 0) p.plateau.rate = arguments_.learning_rate;
+  if (arguments_.loss_scaler && p.loss_scale.scale == 0) p.loss_scale.scale = arguments_.loss_scaler->initial;
   if (arguments_.eval_on_start && p.step == 0) evaluate_now(info);
   const int64_t first_epoch = p.step / plan_.updates_per_epoch;
 
@@ -246,25 +274,34 @@ TrainSummary Trainer::run() {
       double loss = accumulate_step(rows);
       std::optional<Profile::Phase> phase(std::in_place, profile_, "optimizer");
       double norm = optimizer_.gradient_norm();
-      if (std::string what = divergence(loss, norm); !what.empty()) {
+      const double scale_used = p.loss_scale.scale;
+      const int64_t skipped_before = p.loss_scale.skipped;
+      std::optional<Divergence> end_of_run;
+      const bool updates = accept_step(loss, norm, end_of_run);
+      if (end_of_run) {
         p = before_step;
         const bool save = arguments_.save_strategy != TrainArguments::When::kNo && p.step > 0;
-        stop_diverged(what, rows, info, save && last_saved != p.step);
+        stop_diverged(*end_of_run, rows, info, save && last_saved != p.step);
       }
       double clip =
           arguments_.max_grad_norm > 0 ? std::min(1.0, arguments_.max_grad_norm / (norm + 1e-6)) : 1.0;
-      double rate = arguments_.learning_rate * schedule_(p.step);
+      double rate = arguments_.learning_rate * schedule_(p.step - skipped_before);
       if (arguments_.plateau) rate = p.plateau.rate;
-      optimizer_.step(rate, clip);
+      if (updates) optimizer_.step(rate, clip);
       phase.reset();
       ++p.step;
-      if (adapter_) adapter_->after_step(p.step);
+      if (adapter_) adapter_->after_step(p.step, updates);
       failpoint("step");
-      watch_for_spike(loss, rows);
+      if (updates) watch_for_spike(loss, rows);
       p.samples += end - begin;
-      p.window_loss += loss;
-      p.total_loss += loss;
-      ++p.window_steps;
+      // A loss that is not finite counts as the mean of the others (Trainer's logging_nan_inf_filter).
+      if (std::isfinite(loss)) {
+        p.window_loss += loss;
+        ++p.window_steps;
+      }
+      p.total_loss += std::isfinite(loss) ? loss
+                      : p.step > 1        ? p.total_loss / static_cast<double>(p.step - 1)
+                                          : 0.0;
 
       bool last = p.step == plan_.total_steps, epoch_ends = update + 1 == plan_.updates_per_epoch;
       info.step = p.step;
@@ -273,8 +310,14 @@ TrainSummary Trainer::run() {
       info.learning_rate = rate;
       info.tokens = p.tokens;
       info.elapsed_seconds = p.elapsed_seconds = elapsed();
+      if (arguments_.loss_scaler) {
+        info.loss_scale = p.loss_scale.scale;
+        info.last_loss_scale = scale_used;
+        info.skipped_steps = p.loss_scale.skipped;
+      }
       for (Callback* callback : callbacks_) callback->on_step_end(info);
-      if (p.step % arguments_.logging_steps == 0 || (arguments_.logging_first_step && p.step == 1)) {
+      if ((p.step % arguments_.logging_steps == 0 || (arguments_.logging_first_step && p.step == 1)) &&
+          p.window_steps > 0) {
         double seconds = info.elapsed_seconds - window_start;
         LogRecord record{
             .step = p.step,
@@ -286,7 +329,11 @@ TrainSummary Trainer::run() {
             .elapsed_seconds = info.elapsed_seconds,
             .tokens = p.tokens,
             .tokens_per_second = static_cast<double>(p.tokens - p.window_tokens) / std::max(seconds, 1e-9)};
-        if (arguments_.max_grad_norm > 0) record.grad_norm = norm;
+        if (arguments_.max_grad_norm > 0 && std::isfinite(norm)) record.grad_norm = norm;
+        if (arguments_.loss_scaler) {
+          record.loss_scale = p.loss_scale.scale;
+          record.skipped_steps = p.loss_scale.skipped;
+        }
         for (Callback* callback : callbacks_) callback->on_log(record);
         p.window_loss = 0;
         p.window_steps = 0;

@@ -14,6 +14,7 @@
 #include "fettle/peft/adapter.h"
 #include "fettle/train/callback.h"
 #include "fettle/train/evaluation.h"
+#include "fettle/train/loss_scaler.h"
 #include "fettle/train/optimizers/optimizer.h"
 #include "fettle/train/sampler.h"
 #include "fettle/train/schedule.h"
@@ -46,6 +47,7 @@ struct TrainArguments {
   bool gradient_checkpointing = true;
   bool selective_checkpointing = false;  ///< Context::remakes
   DType compute = DType::kF32;
+  std::optional<LossScaler> loss_scaler;  ///< of fp16 runs
   int64_t logging_steps = 500;
   bool logging_first_step = false;
   enum class When { kNo, kSteps, kEpoch, kBest };
@@ -86,6 +88,7 @@ struct TrainerProgress {
   double best_metric = 0;
   int64_t evaluations_without_gain = 0;
   PlateauState plateau;
+  LossScaleState loss_scale;
   double loss_mean = 0, loss_variance = 0;  ///< running, of the steps so far; to know a spike by
   int64_t batch_tokens = 0;                 ///< the bound of passes that the memory gave when the run began
 };
@@ -98,7 +101,9 @@ class Trainer {
           const Examples& examples, TrainArguments arguments, std::vector<Callback*> callbacks);
   /// Runs to the end or until StopSignal asks to stop. Loss or gradients that are not finite end the run
   /// before the optimizer step with Error(kDiverged) naming step and rows; the weights are those before the
-  /// step, and on_save() is called for them unless save_strategy is no.
+  /// step, and on_save() is called for them unless save_strategy is no. With a loss scaler such a step is
+  /// skipped, as often as the scaler allows: it counts as a step, but neither the weights nor the schedule
+  /// move.
   TrainSummary run();
   /// The adapter that is trained: gives its penalty to the loss and hears of every step. It outlives the
   /// trainer.
@@ -122,10 +127,13 @@ class Trainer {
   bool evaluate_now(const StepInfo& info);
   double epoch_after(int64_t step) const;
   double accumulate_step(std::span<const int64_t> rows);
-  /// Why a step must not be taken; empty when it may.
-  std::string divergence(double loss, double norm) const;
-  [[noreturn]] void stop_diverged(const std::string& what, std::span<const int64_t> rows,
-                                  const StepInfo& info, bool save);
+  struct Divergence {
+    std::string what, advice;
+  };
+  /// Whether the weights may be updated; tells the loss scaler. `end` says why the run has to end, if it has.
+  bool accept_step(double loss, double norm, std::optional<Divergence>& end);
+  [[noreturn]] void stop_diverged(const Divergence& why, std::span<const int64_t> rows, const StepInfo& info,
+                                  bool save);
   /// Warns when the loss lies far above those before it.
   void watch_for_spike(double loss, std::span<const int64_t> rows);
   std::vector<std::string> origins(std::span<const int64_t> rows) const;

@@ -236,6 +236,9 @@ class ConfigReader {
 
   void check() const {
     if (config.get<bool>("bf16") && config.get<bool>("fp16")) contradict("bf16", "fp16");
+    if (config.get<bool>("pure_bf16") && config.get<bool>("fp16")) contradict("pure_bf16", "fp16");
+    if (config.get<bool>("bf16_full_eval") && config.get<bool>("fp16_full_eval"))
+      contradict("bf16_full_eval", "fp16_full_eval");
     if (config.get<bool>("train_on_prompt") && config.get<bool>("mask_history"))
       contradict("train_on_prompt", "mask_history");
     const std::string method = config.get<std::string>("finetuning_type");
@@ -293,8 +296,6 @@ class ConfigReader {
     if (!unread.empty())
       config.notes_.push_back(
           fmt::format("not read with finetuning_type {}: {}", method, fmt::join(unread, ", ")));
-    if (config.get<bool>("fp16"))
-      config.notes_.push_back(fmt::format("fp16: {}", find_option("fp16")->reason));
     if (!names.empty())
       config.notes_.push_back(
           fmt::format("without effect here: {} (why: `fettle config explain KEY`)", fmt::join(names, ", ")));

@@ -44,8 +44,7 @@ Options model_options() {
        .help =
            "Computation in chat, generate, score and export; auto: bfloat16 when the weights are 16-bit and "
            "the CPU computes it natively, else float32",
-       .choices = {"auto", "float32", "bfloat16"},
-       .refused = {{"float16", "not available yet: computation is float32 or bfloat16"}},
+       .choices = {"auto", "float32", "bfloat16", "float16"},
        .spellings = {{"f32", "float32"},
                      {"fp32", "float32"},
                      {"bf16", "bfloat16"},
@@ -142,6 +141,8 @@ Options quantization_options() {
        .type = kBool,
        .fallback = "true",
        .help = "Quantise the scales of 4 bits as well"},
+      no_effect("bnb_4bit_compute_dtype", kString, "null",
+                "Dtype of products with 4 bits (BitsAndBytesConfig)", "it follows from bf16 and fp16"),
       {.name = "quantization_blocksize",
        .type = kChoice,
        .fallback = "64",

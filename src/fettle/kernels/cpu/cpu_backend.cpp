@@ -430,6 +430,7 @@ class CpuBackend final : public Backend {
       OutRow out(y, base, width, scratch_f32(3, width));
       v.scale(inverse, source, out.data(), width);
       if (x.dtype() == DType::kBF16) v.round_bf16(out.data(), width);
+      if (x.dtype() == DType::kF16) v.round_f16(out.data(), width);
       v.multiply(out.data(), w, out.data(), width);
       out.store();
     });

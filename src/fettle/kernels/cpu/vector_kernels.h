@@ -13,8 +13,9 @@ struct VectorKernels {
   void (*f32_to_bf16)(const float* x, uint16_t* y, int64_t n);
   void (*f16_to_f32)(const uint16_t* x, float* y, int64_t n);
   void (*f32_to_f16)(const float* x, uint16_t* y, int64_t n);
-  /// x rounded to bf16 in place.
+  /// x rounded to the 16-bit type in place.
   void (*round_bf16)(float* x, int64_t n);
+  void (*round_f16)(float* x, int64_t n);
   // --- reductions, f32 in 16 lanes, lanes summed in order ---
   float (*sum)(const float* x, int64_t n);
   float (*dot)(const float* x, const float* y, int64_t n);
