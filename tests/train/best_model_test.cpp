@@ -102,6 +102,20 @@ TEST_F(BestModel, EndsARunThatGainsNothingAndSurvivesAKill) {
   EXPECT_TRUE(adapter("broken") == adapter("out"));
 }
 
+TEST_F(BestModel, IsNotLookedForBeforeEvalDelay) {
+  auto steps = [&](const std::string& name, std::vector<std::string> more) {
+    EXPECT_EQ(train(name, more).code, 0);
+    std::vector<int64_t> found;
+    const Json json = state(name);
+    for (const Json& entry : json["log_history"])
+      if (entry.contains("eval_loss")) found.push_back(entry["step"]);
+    return found;
+  };
+  EXPECT_THAT(steps("steps", {"eval_delay=13"}), testing::ElementsAre(14, 16, 18));
+  EXPECT_THAT(steps("epochs", {"eval_strategy=epoch", "save_strategy=epoch", "eval_delay=2"}),
+              testing::ElementsAre(12, 18));
+}
+
 TEST_F(BestModel, CanBeTheOnlyOneThatIsSaved) {
   ASSERT_EQ(train("out", {"save_strategy=best", "save_total_limit=1"}).code, 0);
   auto [step, loss] = lowest(state("out"));

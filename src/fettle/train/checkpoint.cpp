@@ -54,6 +54,7 @@ bool may_change(std::string_view name) {
                                                "eval_dataset",
                                                "eval_strategy",
                                                "eval_steps",
+                                               "eval_delay",
                                                "per_device_eval_batch_size",
                                                "dataset_dir",
                                                "streaming",

@@ -89,6 +89,7 @@ TrainArguments train_arguments(const Config& c, DType compute) {
   };
   a.save_strategy = when(save);
   a.eval_strategy = when(c.get<std::string>("eval_strategy"));
+  a.eval_delay = c.get<double>("eval_delay");
   a.eval_on_start = c.get<bool>("eval_on_start");
   a.load_best_model_at_end = c.get<bool>("load_best_model_at_end");
   a.early_stopping_steps = c.get<std::optional<int64_t>>("early_stopping_steps").value_or(0);

@@ -341,8 +341,10 @@ TrainSummary Trainer::run() {
         window_start = info.elapsed_seconds;
       }
       using When = TrainArguments::When;
-      bool evaluates = (arguments_.eval_strategy == When::kSteps && p.step % arguments_.eval_steps == 0) ||
-                       (arguments_.eval_strategy == When::kEpoch && (epoch_ends || last));
+      bool evaluates = (arguments_.eval_strategy == When::kSteps && p.step % arguments_.eval_steps == 0 &&
+                        static_cast<double>(p.step) >= arguments_.eval_delay) ||
+                       (arguments_.eval_strategy == When::kEpoch && (epoch_ends || last) &&
+                        info.epoch >= arguments_.eval_delay);
       bool improved = false;
       // The last evaluation also stands in eval_results.json.
       if (evaluates || ((last || p.step == arguments_.stop_at_step) &&

@@ -53,6 +53,7 @@ struct TrainArguments {
   enum class When { kNo, kSteps, kEpoch, kBest };
   When eval_strategy = When::kNo;
   int64_t eval_steps = 500;
+  double eval_delay = 0;  ///< no evaluation before so many steps, or epochs when it goes by epochs
   bool eval_on_start = false;
   bool do_eval = false;  ///< evaluate after the last step even when eval_strategy is kNo
   /// A metric of the evaluation, as Evaluator::metric_names(); empty: none is followed.

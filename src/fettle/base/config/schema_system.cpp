@@ -54,6 +54,8 @@ Options distributed_options() {
                 kOnlyDistributed),
       no_effect("accelerator_config", kObject, "null", "Accelerate: settings (HF)", kOnlyDistributed),
       refused("parallelism_config", kObject, "null", "Accelerate: parallelism (HF)", kOneProcess),
+      no_effect("master_addr", kString, "null", "Address of the first process", kOnlyDistributed),
+      no_effect("master_port", kInt, "null", "Port of the first process", kOnlyDistributed),
       no_effect("local_rank", kInt, "-1", "Number of this process (HF)", kOnlyDistributed),
       no_effect("ddp_backend", kString, "null", "DDP: transport (HF)", kOnlyDistributed),
       no_effect("ddp_timeout", kInt, "1800", "DDP: timeout (HF)", kOnlyDistributed),

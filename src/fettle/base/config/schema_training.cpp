@@ -124,6 +124,8 @@ Options training_options() {
 
 Options optimizer_options() {
   constexpr std::string_view kNotYet = "not available yet";
+  constexpr std::string_view kTorchao =
+      "not available yet: torchao's layout; adamw_8bit has that of bitsandbytes";
   constexpr std::string_view kNoBadam = "only read with use_badam, which is refused";
   return {
       {.name = "learning_rate",
@@ -219,6 +221,15 @@ Options optimizer_options() {
                    {"schedule_free_radam", kNotYet},
                    {"stable_adamw", kNotYet},
                    {"adamw_anyprecision", kNotYet},
+                   {"adamw_torch_8bit", kTorchao},
+                   {"adamw_torch_4bit", kTorchao},
+                   {"adamw_torch_xla", "it is AdamW on a TPU; write adamw"},
+                   {"adamw_torch_npu_fused", "it is AdamW on an NPU; write adamw"},
+                   {"paged_ademamix_32bit", kNotYet},
+                   {"paged_ademamix_8bit", kNotYet},
+                   {"galore_adamw_8bit_layerwise", kNotYet},
+                   {"galore_adafactor_layerwise", kNotYet},
+                   {"rmsprop_bnb_8bit", kNotYet},
                    {"lomo", kNotYet},
                    {"adalomo", kNotYet},
                    {"grokadamw", kNotYet}},
@@ -229,7 +240,9 @@ Options optimizer_options() {
                      {"paged_adamw", "paged_adamw_32bit"},
                      {"lion", "lion_32bit"},
                      {"paged_lion", "paged_lion_32bit"},
-                     {"rmsprop_32bit", "rmsprop"}}},
+                     {"rmsprop_32bit", "rmsprop"},
+                     {"rmsprop_bnb", "rmsprop"},
+                     {"rmsprop_bnb_32bit", "rmsprop"}}},
       {.name = "optim_args",
        .help =
            "Further parameters of the optimizer as key=value,…: momentum, dampening, nesterov (sgd), "
