@@ -103,6 +103,28 @@ TEST_P(CpuBackendTest, MatmulOfMixedTypes) {
     }
 }
 
+// Longer sums than a converted panel holds.
+TEST_P(CpuBackendTest, MatmulOverALongDimension) {
+  for (bool tb : {false, true}) {
+    Tensor x = act({17, 17000}), w = random(tb ? Shape{65, 17000} : Shape{17000, 65}, DType::kF16),
+           start = act({17, 65}), bias = act({65});
+    auto products = [&](Backend& backend) -> Outputs {
+      Tensor y = out({17, 65}), sum = start.clone(), halved = start.clone();
+      backend.matmul({.a = &x, .b = &w, .out = &y, .transpose_b = tb, .bias = &bias, .compute = GetParam()});
+      backend.matmul({.a = &x, .b = &w, .out = &sum, .transpose_b = tb, .beta = 1.0f, .compute = GetParam()});
+      backend.matmul({.a = &x,
+                      .b = &w,
+                      .out = &halved,
+                      .transpose_b = tb,
+                      .alpha = 2.0f,
+                      .beta = 0.5f,
+                      .compute = GetParam()});
+      return {y, sum, halved};
+    };
+    check(products, 1e-5);
+  }
+}
+
 TEST_P(CpuBackendTest, ElementWise) {
   Tensor x = act({37, 501}), y = act({37, 501});
   check([&](Backend& b) -> Outputs {

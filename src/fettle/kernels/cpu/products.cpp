@@ -12,6 +12,9 @@ namespace {
 // Tiles are a function of the shape alone, which keeps results independent of the number of threads.
 constexpr int64_t kTileRows = 512, kTileColumns = 512;
 constexpr int64_t kQuantizedTileRows = 4096, kQuantizedTileColumns = 128;
+// Panels of converted operands hold so much of the summed dimension: a vocabulary of 150,000 would otherwise
+// make 300 MB of scratch for each thread.
+constexpr int64_t kPanelDepth = 8192;
 constexpr int64_t kFewRows = 4;                ///< up to here a product is bound by reading the weight once
 constexpr int64_t kWholeConversion = 1 << 20;  ///< operands up to this many elements are converted at once
 
@@ -182,11 +185,15 @@ struct Tiling {
   DType product, gemm_out;
   bool direct;  ///< gemm writes to the output itself
   int64_t tile_m, tile_n, tiles_m, tiles_n;
+  int64_t depth;  ///< of the summed dimension at a time: all of it where no operand is converted by panel
   Tiling(const MatmulArgs& args, const Shape3& s)
       : product(args.compute == DType::kBF16 && native_bf16() ? DType::kBF16 : DType::kF32) {
     // oneDNN writes f32 or bf16; anything else, and any beta besides 0 and 1, goes through an f32 tile.
     const DType out = args.out->dtype();
     gemm_out = out == DType::kF32 || (out == DType::kBF16 && product == DType::kBF16) ? out : DType::kF32;
+    auto by_panel = [&](const Tensor& x) { return x.dtype() != product && x.numel() > kWholeConversion; };
+    depth = args.quantized_b || by_panel(*args.a) || by_panel(*args.b) ? std::min(s.k, kPanelDepth) : s.k;
+    if (depth < s.k) gemm_out = DType::kF32;
     direct = gemm_out == out && (args.beta == 0.0f || args.beta == 1.0f);
     // A quantised weight is dequantised once for every tile of rows, so those are long and its own panels
     // narrow.
@@ -210,8 +217,8 @@ void rehearse_matmul(const MatmulArgs& args, const ScratchNeed& need) {
     need(slot, elements, threads);
     need(slot + 1, row * columns, threads);
   };
-  if (!a.defined()) panel(13, t.tile_m * s.k, args.transpose_a ? t.tile_m : s.k);
-  if (!b.defined()) panel(15, t.tile_n * s.k, args.transpose_b ? s.k : t.tile_n);
+  if (!a.defined()) panel(13, t.tile_m * t.depth, args.transpose_a ? t.tile_m : t.depth);
+  if (!b.defined()) panel(15, t.tile_n * t.depth, args.transpose_b ? t.depth : t.tile_n);
   if (!t.direct) need(17, t.tile_m * t.tile_n, threads);
 }
 
@@ -221,69 +228,68 @@ void matmul(const MatmulArgs& args) {
   Tensor& out = *args.out;
   if (takes_few_rows(args, s)) return few_rows(args, s);
   const QuantizedMatrix* quantized = args.quantized_b;
-  const auto [product, gemm_out, direct, tile_m, tile_n, tiles_m, tiles_n] = Tiling(args, s);
+  const auto [product, gemm_out, direct, tile_m, tile_n, tiles_m, tiles_n, depth] = Tiling(args, s);
   Tensor a = whole_operand(*args.a, product), b = quantized ? Tensor() : whole_operand(*args.b, product);
   // A weight whose tile must be converted or repacked is used for all row tiles of that column in a row.
   parallel_for(tiles_m * tiles_n, [&](int64_t tile) {
     int64_t row0 = tile % tiles_m * tile_m, col0 = tile / tiles_m * tile_n;
     int64_t rows = std::min(tile_m, s.m - row0), columns = std::min(tile_n, s.n - col0);
-    Gemm g{.m = rows,
-           .n = columns,
-           .k = s.k,
-           .a = nullptr,
-           .b = nullptr,
-           .c = nullptr,
-           .lda = 0,
-           .ldb = 0,
-           .ldc = 0,
-           .transpose_a = args.transpose_a,
-           .transpose_b = args.transpose_b,
-           .alpha = args.alpha,
-           .in = product,
-           .out = gemm_out};
-    if (a.defined()) {
-      g.a = at(a, args.transpose_a ? row0 : row0 * s.k);
-      g.lda = a.cols();
-    } else if (args.transpose_a) {
-      g.a = converted_panel(*args.a, 0, s.k, row0, rows, product, 13);
-      g.lda = rows;
-    } else {
-      g.a = converted_panel(*args.a, row0, rows, 0, s.k, product, 13);
-      g.lda = s.k;
-    }
-    if (quantized && args.transpose_b) {
-      g.b = dequantized_panel(*quantized, col0, columns, 0, s.k, product, 15);
-      g.ldb = s.k;
-    } else if (quantized) {
-      g.b = dequantized_panel(*quantized, 0, s.k, col0, columns, product, 15);
-      g.ldb = columns;
-    } else if (b.defined()) {
-      g.b = at(b, args.transpose_b ? col0 * s.k : col0);
-      g.ldb = b.cols();
-    } else if (args.transpose_b) {
-      g.b = converted_panel(*args.b, col0, columns, 0, s.k, product, 15);
-      g.ldb = s.k;
-    } else {
-      g.b = converted_panel(*args.b, 0, s.k, col0, columns, product, 15);
-      g.ldb = columns;
-    }
-    if (direct) {
-      g.c = at(out, row0 * s.n + col0);
-      g.ldc = s.n;
-      g.beta = args.beta;
+    float* const sums = direct ? nullptr : scratch_f32(17, rows * columns);
+    for (int64_t k0 = 0; k0 < s.k; k0 += depth) {
+      const int64_t k = std::min(depth, s.k - k0);
+      Gemm g{.m = rows,
+             .n = columns,
+             .k = k,
+             .a = nullptr,
+             .b = nullptr,
+             .c = direct ? static_cast<void*>(at(out, row0 * s.n + col0)) : sums,
+             .lda = 0,
+             .ldb = 0,
+             .ldc = direct ? s.n : columns,
+             .transpose_a = args.transpose_a,
+             .transpose_b = args.transpose_b,
+             .alpha = args.alpha,
+             .beta = k0 > 0   ? 1.0f
+                     : direct ? args.beta
+                              : 0.0f,
+             .in = product,
+             .out = direct ? gemm_out : DType::kF32};
+      if (a.defined()) {
+        g.a = at(a, args.transpose_a ? k0 * a.cols() + row0 : row0 * s.k + k0);
+        g.lda = a.cols();
+      } else if (args.transpose_a) {
+        g.a = converted_panel(*args.a, k0, k, row0, rows, product, 13);
+        g.lda = rows;
+      } else {
+        g.a = converted_panel(*args.a, row0, rows, k0, k, product, 13);
+        g.lda = k;
+      }
+      if (quantized && args.transpose_b) {
+        g.b = dequantized_panel(*quantized, col0, columns, k0, k, product, 15);
+        g.ldb = k;
+      } else if (quantized) {
+        g.b = dequantized_panel(*quantized, k0, k, col0, columns, product, 15);
+        g.ldb = columns;
+      } else if (b.defined()) {
+        g.b = at(b, args.transpose_b ? col0 * s.k + k0 : k0 * b.cols() + col0);
+        g.ldb = b.cols();
+      } else if (args.transpose_b) {
+        g.b = converted_panel(*args.b, col0, columns, k0, k, product, 15);
+        g.ldb = k;
+      } else {
+        g.b = converted_panel(*args.b, k0, k, col0, columns, product, 15);
+        g.ldb = columns;
+      }
       gemm_by_pieces(g);
-    } else {
-      float* c = scratch_f32(17, rows * columns);
-      g.c = c;
-      g.ldc = columns;
-      g.out = DType::kF32;
-      gemm_by_pieces(g);
+    }
+    if (!direct) {
       float* buffer = scratch_f32(18, columns);
       for (int64_t r = 0; r < rows; ++r) {
         int64_t element = (row0 + r) * s.n + col0;
         if (args.beta != 0)
-          vector_kernels().axpy(args.beta, row_f32(out, element, columns, buffer), c + r * columns, columns);
-        write_f32(c + r * columns, at(out, element), out.dtype(), columns);
+          vector_kernels().axpy(args.beta, row_f32(out, element, columns, buffer), sums + r * columns,
+                                columns);
+        write_f32(sums + r * columns, at(out, element), out.dtype(), columns);
       }
     }
     finish_rows(args, row0, rows, col0, columns);
