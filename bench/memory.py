@@ -30,6 +30,7 @@ LARGE = {
 LORA = ["finetuning_type=lora", "lora_rank=16", "lora_alpha=32"]
 FULL = ["finetuning_type=full"]
 F32, NO_GC, BF16 = ["bf16=false"], ["gradient_checkpointing=false"], ["bf16=true"]
+FP16 = ["bf16=false", "fp16=true"]
 
 
 def rows(batch, length):
@@ -40,6 +41,9 @@ def rows(batch, length):
 RUNS = {
     "LoRA": ("small", LORA),
     "LoRA, f32": ("small", [*LORA, *F32]),
+    "LoRA, fp16": ("small", [*LORA, *FP16]),
+    "LoRA, selective checkpointing": ("small", [*LORA, "gradient_checkpointing=selective"]),
+    "full, fp16": ("small", [*FULL, *FP16]),
     "LoRA, no checkpointing": ("small", [*LORA, *NO_GC]),
     "LoRA, f32, no checkpointing": ("small", [*LORA, *F32, *NO_GC]),
     "LoRA, dropout": ("small", [*LORA, "lora_dropout=0.1"]),
@@ -77,6 +81,7 @@ RUNS = {
     "prefix tuning": ("small", ["finetuning_type=prefix_tuning", "num_virtual_tokens=20"]),
     "Houlsby": ("small", ["finetuning_type=bottleneck", "bottleneck_type=houlsby"]),
     "Pfeiffer": ("small", ["finetuning_type=bottleneck", "bottleneck_type=pfeiffer"]),
+    "AdapterFusion of two": ("small", ["finetuning_type=adapter_fusion", "adapter_name_or_path={work}/one,{work}/two"]),
     "parallel adapter": ("small", ["finetuning_type=bottleneck", "bottleneck_type=parallel"]),
     "freeze, 2 layers": ("small", ["finetuning_type=freeze", "freeze_trainable_layers=2"]),
     "full": ("small", FULL),
@@ -85,8 +90,10 @@ RUNS = {
     "full, 8 rows of 512": ("small", [*FULL, *rows(8, 512)]),
     "full, pure_bf16": ("small", [*FULL, "pure_bf16=true"]),
     **{f"full, {name}": ("small", [*FULL, f"optim={name}", *(["lr_scheduler_type=constant"] if "free" in name else [])]) for name in (
-        "adamw_8bit", "paged_adamw_32bit", "sgd", "adagrad", "rmsprop", "lion", "lion_8bit", "adafactor",
+        "adamw_8bit", "sgd", "adagrad", "rmsprop", "lion", "lion_8bit", "adafactor",
         "schedule_free_adamw", "schedule_free_sgd")},
+    # Its state comes into memory with the first update, so the peak is that of the second step.
+    "full, paged_adamw_32bit": ("small", [*FULL, "optim=paged_adamw_32bit", "max_steps=2"]),
     "full, Muon": ("small", [*FULL, "use_muon=true"]),
     "full, GaLore": ("small", [*FULL, "use_galore=true", "galore_rank=16"]),
     "full, APOLLO": ("small", [*FULL, "use_apollo=true", "apollo_rank=16"]),
@@ -129,6 +136,12 @@ def main():
     for name, lengths in {"rows": [1024] * 64, "mixed": [rng.randrange(40, 512) for _ in range(64)]}.items():
         (work / f"{name}.jsonl").write_text(
             "".join(json.dumps({"input_ids": [rng.randrange(10, 23000) for _ in range(n)]}) + "\n" for n in lengths))
+    for name in ("one", "two"):
+        if not (work / name / "adapter.safetensors").exists():
+            command = [a.fettle, "-q", "train", f"model_name_or_path={work / 'small'}", f"dataset={work / 'rows'}.jsonl",
+                       f"output_dir={work / name}", "finetuning_type=bottleneck", "max_steps=1", "cutoff_len=32", "plot_loss=false",
+                       "save_strategy=no"]  # fmt: skip
+            subprocess.run(command, check=True)
     results, lines = [], ["| run | predicted | measured | error |", "|---|---|---|---|"]
     for name, (shape, options) in RUNS.items():
         if a.only and not any(part.strip().lower() in name.lower() for part in a.only.split(";")):
@@ -138,7 +151,7 @@ def main():
                    f"dataset={work / ('mixed' if mixed else 'rows')}.jsonl", f"output_dir={work / 'out'}",
                    f"threads={a.threads}", "bf16=true", f"max_steps={8 if mixed else 1}", "per_device_train_batch_size=2",
                    "cutoff_len=512", "overwrite_output_dir=true", "save_strategy=no", "plot_loss=false",
-                   "learning_rate=1e-5", *options]  # fmt: skip
+                   "learning_rate=1e-5", *(o.replace("{work}", str(work)) for o in options)]  # fmt: skip
         text, measured = measure(command, work / "log.txt")
         predicted = in_bytes(re.search(r"([\d.]+ [kMG]?B) predicted peak", text).group(1))
         error = predicted / measured - 1
