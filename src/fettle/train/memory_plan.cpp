@@ -53,7 +53,9 @@ void rehearse_training(const PlannedRun& run, const Examples& rows, bool on_devi
         make_optimizer(*backend, run.trainables, arguments.optimizer);
     const uint64_t made = held_memory().current;
     for (const Parameter* parameter : run.trainables) plan.gradients += parameter->gradient.nbytes();
-    plan.optimizer = made - std::min(made, plan.gradients);
+    // Paged state lies in files of its own size, all of it in memory where there is room.
+    plan.optimizer = run.arguments.optimizer.paged_in.empty() ? made - std::min(made, plan.gradients)
+                                                              : optimizer->state_bytes();
     Profile profile;
     Trainer trainer(*run.model, *backend, single_process(), *optimizer, rows, arguments, {});
     trainer.set_adapter(run.adapter);
