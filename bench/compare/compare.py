@@ -3,7 +3,7 @@
     python bench/compare/compare.py [--only a,c] [--steps 3] [--write docs/benchmarks.md]
 
 Each run is a process of its own; the first step is left out; tokens are real ones (padding does not count). Losses of
-each step must agree. Utilisation is the model's floating-point operations (flops.py) a second over what bench_peak measures at
+each step must agree. Utilisation is the model's floating-point operations (bench/flops.py) a second over what bench_peak measures at
 the start of the same run: a bf16 product of the same library, and multiply-adds in registers (f32 for a-30m). Writes
 results.json, results.md and results.png into the work folder; workloads that are not run keep their last results (--only ""
 writes them anew). Needs

@@ -19,7 +19,8 @@ using testing::Not;
 class RunsCommand : public ::testing::Test {
  protected:
   void SetUp() override { ::setenv("XDG_CACHE_HOME", (dir_ / "cache").c_str(), 1); }
-  void train(const std::string& name, std::vector<std::string> more, const std::string& failpoint = "") {
+  void train(const std::string& name, std::vector<std::string> more, const std::string& failpoint = "",
+             std::vector<std::string> environment = {}) {
     fs::path quickstart = test::source_dir() / "examples/quickstart";
     std::vector<std::string> words = {"train",
                                       "model_name_or_path=" + (quickstart / "base").string(),
@@ -34,7 +35,6 @@ class RunsCommand : public ::testing::Test {
                                       "threads=1",
                                       "output_dir=" + (dir_ / "saves" / name).string()};
     words.insert(words.end(), more.begin(), more.end());
-    std::vector<std::string> environment;
     if (!failpoint.empty()) environment.push_back("FETTLE_FAILPOINT=" + failpoint);
     run_fettle(words, environment);
   }
@@ -81,6 +81,19 @@ TEST_F(RunsCommand, ListsShowsComparesExportsAndRemoves) {
   EXPECT_EQ(run_fettle({"runs", "rm", "--yes", (dir_ / "saves").string()}).code, 3)
       << "a folder that is no run";
   EXPECT_TRUE(fs::exists(folder("fast")));
+}
+
+TEST_F(RunsCommand, GpusAreSampledWhereTheirDriverIs) {
+  train("with", {}, "", {"LD_LIBRARY_PATH=" FETTLE_FAKE_NVML});
+  EXPECT_EQ(read_json(dir_ / "saves/with/environment.json")["gpus"], Json({"First GPU", "Second GPU"}));
+  const std::string log = test::read_text(dir_ / "saves/with/system_log.jsonl");
+  const Json gpus = Json::parse(log.substr(0, log.find('\n')))["gpus"];
+  ASSERT_EQ(gpus.size(), 2u);
+  EXPECT_EQ(gpus[0]["percent"], 87);
+  EXPECT_EQ(gpus[0]["used_bytes"], uint64_t{4} << 30);
+  EXPECT_EQ(gpus[0]["total_bytes"], uint64_t{24} << 30);
+  EXPECT_EQ(gpus[1]["percent"], 0) << "a device that does not tell its use";
+  EXPECT_THAT(run_fettle({"runs", "show", folder("with")}).out, HasSubstr("Second GPU"));
 }
 
 TEST_F(RunsCommand, DamagedFilesDoNotEndTheList) {

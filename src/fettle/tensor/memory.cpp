@@ -253,6 +253,8 @@ MemoryRehearsal::MemoryRehearsal() {
   pools().rehearsal = std::make_shared<Pool>(true);
 }
 MemoryRehearsal::~MemoryRehearsal() {
+  // A tensor that outlives it keeps its pool, but not what code that is no backend wrote meanwhile.
+  trim();
   pools().rehearsal.reset();
 }
 MemoryUse MemoryRehearsal::live() const {

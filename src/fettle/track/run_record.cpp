@@ -11,6 +11,7 @@
 #include "fettle/base/file.h"
 #include "fettle/base/system.h"
 #include "fettle/base/version.h"
+#include "fettle/track/gpu_samples.h"
 
 namespace fettle {
 namespace fs = std::filesystem;
@@ -82,6 +83,7 @@ void write_environment(const fs::path& folder, const std::string& compute_path, 
                       {"memory_bytes", memory.total},
                       {"started_at", static_cast<int64_t>(wall_seconds())}};
   if (memory.limit) json["memory_limit_bytes"] = *memory.limit;
+  for (const GpuSample& gpu : sample_gpus()) json["gpus"].push_back(gpu.name);
   if (const std::string commit = git_commit(); !commit.empty()) json["git_commit"] = printable(commit, 64);
   write_file_atomically(folder / "environment.json",
                         json.dump(1, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
@@ -98,6 +100,9 @@ void SystemLog::sample(int64_t step) {
       {"cpu_percent", std::round(1000 * (cpu - cpu_) / std::max(seconds - seconds_, 1e-6)) / 10},
       {"resident_bytes", resident_bytes()},
       {"available_bytes", memory_info().available}};
+  for (const GpuSample& gpu : sample_gpus())
+    json["gpus"].push_back(
+        {{"percent", gpu.percent}, {"used_bytes", gpu.used_bytes}, {"total_bytes", gpu.total_bytes}});
   seconds_ = seconds;
   cpu_ = cpu;
   // A sample that cannot be written is no reason to end a run.

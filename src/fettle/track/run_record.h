@@ -8,12 +8,13 @@
 
 namespace fettle {
 
-/// environment.json: program, system, processor, cores, threads, memory, and the commit of the git repository
-/// around the working folder, where there is one.
+/// environment.json: program, system, processor, cores, threads, memory, graphics processors, and the commit
+/// of the git repository around the working folder, where there is one.
 void write_environment(const std::filesystem::path& folder, const std::string& compute_path, int threads);
 
 /// system_log.jsonl, a line at each logging event: how busy the processor was with this run since the last
-/// one (100: one core), memory of the process and what is left of the machine's.
+/// one (100: one core), memory of the process and what is left of the machine's; of graphics processors
+/// their use and memory.
 class SystemLog {
  public:
   explicit SystemLog(std::filesystem::path folder);
