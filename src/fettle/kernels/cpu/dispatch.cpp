@@ -7,6 +7,7 @@
 #include <string>
 
 #include "fettle/base/error.h"
+#include "fettle/kernels/cpu/row_products.h"
 #include "fettle/kernels/cpu/vector_kernels.h"
 
 namespace fettle::cpu {
@@ -57,6 +58,9 @@ Level level() {
 
 const VectorKernels& vector_kernels() {
   return level() >= kAvx512 ? kAvx512Kernels : level() >= kAvx2 ? kAvx2Kernels : kBaselineKernels;
+}
+const RowProducts& row_products() {
+  return level() >= kAvx512 ? kAvx512RowProducts : level() >= kAvx2 ? kAvx2RowProducts : kBaselineRowProducts;
 }
 bool native_bf16() {
   return level() >= kAvx512Bf16;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "fettle/base/threads.h"
+#include "fettle/kernels/cpu/few_rows.h"
 #include "fettle/kernels/cpu/gemm.h"
 #include "fettle/kernels/cpu/rows.h"
 
@@ -15,7 +16,6 @@ constexpr int64_t kQuantizedTileRows = 4096, kQuantizedTileColumns = 128;
 // Panels of converted operands hold so much of the summed dimension: a vocabulary of 150,000 would otherwise
 // make 300 MB of scratch for each thread.
 constexpr int64_t kPanelDepth = 8192;
-constexpr int64_t kFewRows = 4;                ///< up to here a product is bound by reading the weight once
 constexpr int64_t kWholeConversion = 1 << 20;  ///< operands up to this many elements are converted at once
 
 // Lengths of sequences are arbitrary, and oneDNN compiles a kernel for each shape. A length is therefore cut
@@ -93,48 +93,6 @@ void dequantize_row(const QuantizedMatrix& x, int64_t begin, int64_t count, DTyp
   if (bf16_values && product != DType::kBF16) vector_kernels().round_bf16(out, count);
 }
 
-// y[m, n] = alpha x Wᵀ (+ beta y + bias) for a handful of rows: each weight row is read once and meets every
-// x.
-void few_rows(const MatmulArgs& args, const Shape3& s) {
-  const VectorKernels& v = vector_kernels();
-  const Tensor& a = *args.a;
-  Tensor& out = *args.out;
-  std::vector<float> x(static_cast<size_t>(s.m * s.k));
-  read_f32(at(a, 0), a.dtype(), x.data(), s.m * s.k);
-  constexpr int64_t kRun = 64;
-  parallel_for((s.n + kRun - 1) / kRun, [&](int64_t chunk) {
-    for (int64_t j = chunk * kRun, end = std::min(s.n, j + kRun); j < end; ++j) {
-      DType dtype = DType::kF32;
-      const std::byte* w;
-      if (args.quantized_b) {
-        float* values = scratch_f32(15, s.k);
-        dequantize_row(*args.quantized_b, j * s.k, s.k, DType::kF32, values);
-        w = reinterpret_cast<const std::byte*>(values);
-      } else {
-        dtype = args.b->dtype();
-        w = at(*args.b, j * s.k);
-      }
-      for (int64_t i = 0; i < s.m; ++i) {
-        const float* row = x.data() + i * s.k;
-        float dot = dtype == DType::kBF16  ? v.dot_bf16(row, reinterpret_cast<const uint16_t*>(w), s.k)
-                    : dtype == DType::kF16 ? v.dot_f16(row, reinterpret_cast<const uint16_t*>(w), s.k)
-                                           : v.dot(row, reinterpret_cast<const float*>(w), s.k);
-        float value = args.alpha * dot, old = 0;
-        if (args.beta != 0) {
-          read_f32(at(out, i * s.n + j), out.dtype(), &old, 1);
-          value += args.beta * old;
-        }
-        if (args.bias) {
-          float bias;
-          read_f32(at(*args.bias, j), args.bias->dtype(), &bias, 1);
-          value += bias;
-        }
-        write_f32(&value, at(out, i * s.n + j), out.dtype(), 1);
-      }
-    }
-  });
-}
-
 // An operand in the product's dtype: the tensor itself, a converted copy when it is small, or nothing
 // (converted by tile).
 Tensor whole_operand(const Tensor& x, DType product) {
@@ -176,10 +134,6 @@ const void* dequantized_panel(const QuantizedMatrix& x, int64_t row0, int64_t ro
   return out;
 }
 
-bool takes_few_rows(const MatmulArgs& args, const Shape3& s) {
-  return s.m <= kFewRows && args.transpose_b && !args.transpose_a;
-}
-
 // How a product is cut, and in which types it runs.
 struct Tiling {
   DType product, gemm_out;
@@ -208,7 +162,7 @@ struct Tiling {
 
 void rehearse_matmul(const MatmulArgs& args, const ScratchNeed& need) {
   const Shape3 s = shape_of(args);
-  if (s.m == 0 || s.n == 0 || takes_few_rows(args, s)) return;
+  if (s.m == 0 || s.n == 0 || takes_few_rows(args, s.m)) return;
   const Tiling t(args, s);
   const Tensor a = whole_operand(*args.a, t.product),
                b = args.quantized_b ? Tensor() : whole_operand(*args.b, t.product);
@@ -226,7 +180,7 @@ void matmul(const MatmulArgs& args) {
   Shape3 s = shape_of(args);
   if (s.m == 0 || s.n == 0) return;
   Tensor& out = *args.out;
-  if (takes_few_rows(args, s)) return few_rows(args, s);
+  if (takes_few_rows(args, s.m)) return few_rows(args, s.m, s.n, s.k);
   const QuantizedMatrix* quantized = args.quantized_b;
   const auto [product, gemm_out, direct, tile_m, tile_n, tiles_m, tiles_n, depth] = Tiling(args, s);
   Tensor a = whole_operand(*args.a, product), b = quantized ? Tensor() : whole_operand(*args.b, product);

@@ -49,9 +49,6 @@ struct VectorKernels {
   // --- optimizer ---
   void (*adamw)(float* p, const float* g, float* m, float* v, int64_t n, float grad_scale, float beta1,
                 float beta2, float decay, float step_size, float inverse_root_correction, float epsilon);
-  // --- products of few rows: y[i] = x · w_i for rows w_i of length k ---
-  float (*dot_bf16)(const float* x, const uint16_t* w, int64_t k);
-  float (*dot_f16)(const float* x, const uint16_t* w, int64_t k);
 };
 
 /// For the best instruction set that the CPU and $FETTLE_CPU allow.
