@@ -66,28 +66,17 @@ class CpuBackend final : public Backend {
     });
   }
   void add(const Tensor& a, const Tensor& b, Tensor& out) override {
-    for_runs(out.numel(), [&](int64_t begin, int64_t n) {
-      const float* x = row_f32(a, begin, n, scratch_f32(0, n));
-      const float* y = row_f32(b, begin, n, scratch_f32(1, n));
-      OutRow z(out, begin, n, scratch_f32(2, n));
-      vector_kernels().add(x, y, z.data(), n);
-      z.store();
-    });
+    for_elements(std::array{in(a), in(b), cpu::out(out)},
+                 [](const Run<3>& run, int64_t, int64_t n) { run.kernels().add(run[0], run[1], run[2], n); });
   }
   void axpy(double alpha, const Tensor& x, Tensor& y) override {
-    for_runs(y.numel(), [&](int64_t begin, int64_t n) {
-      float* sum = scratch_f32(0, n);
-      read_f32(at(y, begin), y.dtype(), sum, n);
-      vector_kernels().axpy(static_cast<float>(alpha), row_f32(x, begin, n, scratch_f32(1, n)), sum, n);
-      write_f32(sum, at(y, begin), y.dtype(), n);
+    for_elements(std::array{in(x), in_out(y)}, [=](const Run<2>& run, int64_t, int64_t n) {
+      run.kernels().axpy(static_cast<float>(alpha), run[0], run[1], n);
     });
   }
   void scale(Tensor& x, double alpha) override {
-    for_runs(x.numel(), [&](int64_t begin, int64_t n) {
-      const float* source = row_f32(x, begin, n, scratch_f32(0, n));
-      OutRow y(x, begin, n, scratch_f32(1, n));
-      vector_kernels().scale(static_cast<float>(alpha), source, y.data(), n);
-      y.store();
+    for_elements(std::array{in_out(x)}, [=](const Run<1>& run, int64_t, int64_t n) {
+      run.kernels().scale(static_cast<float>(alpha), run[0], run[0], n);
     });
   }
   void dropout(const Tensor& x, float p, const RandomKey& key, Tensor& out) override {
@@ -105,9 +94,8 @@ class CpuBackend final : public Backend {
   }
   double sum_squares(const Tensor& x) override {
     std::vector<double> partial(static_cast<size_t>((x.numel() + kRun - 1) / kRun));
-    for_runs(x.numel(), [&](int64_t begin, int64_t n) {
-      partial[static_cast<size_t>(begin / kRun)] =
-          vector_kernels().sum_squares(row_f32(x, begin, n, scratch_f32(0, n)), n);
+    for_elements(std::array{in(x)}, [&](const Run<1>& run, int64_t begin, int64_t n) {
+      partial[static_cast<size_t>(begin / kRun)] = run.kernels().sum_squares(run[0], 0.0f, n);
     });
     double total = 0;
     for (double value : partial) total += value;
@@ -121,11 +109,11 @@ class CpuBackend final : public Backend {
   void matmul(const MatmulArgs& args) override { cpu::matmul(args); }
   void add_column_sums(const Tensor& x, Tensor& out) override {
     std::vector<float> total;
-    int64_t width = x.cols();
+    const int64_t width = x.cols();
     sum_rows(
         x.rows(), width, 1,
         [&](int64_t r, float* partial) {
-          vector_kernels().add(partial, row_f32(x, r * width, width, scratch_f32(0, width)), partial, width);
+          row_kernels(x.dtype()).add_columns(at(x, r * width), partial, width);
         },
         total);
     add_into(out, total.data());
@@ -145,29 +133,21 @@ class CpuBackend final : public Backend {
     const float* w = row_f32(weight, 0, width, w_buffer.data());
     const float* r = rstd.data<float>();
     if (dx.defined())
-      for_rows(rows, width, [&](int64_t row) {
-        int64_t base = row * width;
-        const float* g = row_f32(dy, base, width, scratch_f32(0, width));
-        const float* source = row_f32(x, base, width, scratch_f32(1, width));
-        const float* skip =
-            residual.defined() ? row_f32(residual, base, width, scratch_f32(2, width)) : nullptr;
-        float* weighted = scratch_f32(3, width);
-        vector_kernels().multiply(g, w, weighted, width);
-        float dot = vector_kernels().dot(weighted, source, width);
-        OutRow out(dx, base, width, scratch_f32(4, width));
-        vector_kernels().rms_norm_dx(g, w, source, r[row],
-                                     r[row] * r[row] * r[row] * dot / static_cast<float>(width), skip,
-                                     out.data(), width);
-        out.store();
-      });
+      for_row_runs(
+          rows, width, std::array{in(dy), in(x), in(residual), out(dx)}, [&](const Run<4>& run, int64_t row) {
+            const RowKernels& k = run.kernels();
+            const float dot = k.dot_weighted(run[0], w, run[1], width), cubed = r[row] * r[row] * r[row];
+            k.rms_norm_backward(run[0], w, run[1], r[row], cubed * dot / static_cast<float>(width), run[2],
+                                run[3], width);
+          });
     if (!dweight.defined()) return;
     std::vector<float> total;
+    const std::array operands{in(dy), in(x)};
     sum_rows(
         rows, width, 1,
         [&](int64_t row, float* partial) {
-          vector_kernels().multiply_add(r[row], row_f32(dy, row * width, width, scratch_f32(0, width)),
-                                        row_f32(x, row * width, width, scratch_f32(1, width)), partial,
-                                        width);
+          Run<2> run(operands, row * width, width);
+          run.kernels().add_column_products(r[row], run[0], run[1], partial, width);
         },
         total);
     add_into(dweight, total.data());
@@ -238,21 +218,10 @@ class CpuBackend final : public Backend {
   void rotary(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin,
               bool inverse, Tensor& out) override {
     int64_t heads = x.dim(1), dim = x.dim(2), half = cos.cols(), width = heads * dim;
-    for_rows(x.dim(0), width, [&](int64_t t) {
-      const float* source = row_f32(x, t * width, width, scratch_f32(0, width));
-      OutRow target(out, t * width, width, scratch_f32(1, width));
-      const float* c = cos.data<float>() + positions[static_cast<size_t>(t)] * half;
-      const float* s = sin.data<float>() + positions[static_cast<size_t>(t)] * half;
-      float* turn = scratch_f32(2, half);
-      vector_kernels().scale(inverse ? -1.0f : 1.0f, s, turn, half);
-      for (int64_t h = 0; h < heads; ++h) {
-        const float* in = source + h * dim;
-        float* y = target.data() + h * dim;
-        vector_kernels().rotate(in, in + half, c, turn, y, y + half, half);
-        if (y != in)
-          for (int64_t i = 2 * half; i < dim; ++i) y[i] = in[i];
-      }
-      target.store();
+    for_row_runs(x.dim(0), width, std::array{in(x), cpu::out(out)}, [&](const Run<2>& run, int64_t t) {
+      const int64_t angles = positions[static_cast<size_t>(t)] * half;
+      run.kernels().rotary(run[0], cos.data<float>() + angles, sin.data<float>() + angles, inverse, run[1],
+                           heads, dim, half);
     });
   }
 
@@ -267,34 +236,21 @@ class CpuBackend final : public Backend {
   }
 
   void swiglu(const Tensor& gate, const Tensor& up, Tensor& out) override {
-    for_runs(out.numel(), [&](int64_t begin, int64_t n) {
-      const float* g = row_f32(gate, begin, n, scratch_f32(0, n));
-      const float* u = row_f32(up, begin, n, scratch_f32(1, n));
-      OutRow y(out, begin, n, scratch_f32(2, n));
-      vector_kernels().swiglu(g, u, y.data(), n);
-      y.store();
+    for_elements(std::array{in(gate), in(up), cpu::out(out)}, [](const Run<3>& run, int64_t, int64_t n) {
+      run.kernels().swiglu(run[0], run[1], run[2], n);
     });
   }
   void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, Tensor& dgate,
                        Tensor& dup) override {
-    for_runs(dout.numel(), [&](int64_t begin, int64_t n) {
-      const float* d = row_f32(dout, begin, n, scratch_f32(0, n));
-      const float* g = row_f32(gate, begin, n, scratch_f32(1, n));
-      const float* u = row_f32(up, begin, n, scratch_f32(2, n));
-      OutRow dg(dgate, begin, n, scratch_f32(3, n)), du(dup, begin, n, scratch_f32(4, n));
-      vector_kernels().swiglu_backward(d, g, u, dg.data(), du.data(), n);
-      dg.store();
-      du.store();
-    });
+    for_elements(std::array{in(dout), in(gate), in(up), out(dgate), out(dup)},
+                 [](const Run<5>& run, int64_t, int64_t n) {
+                   run.kernels().swiglu_backward(run[0], run[1], run[2], run[3], run[4], n);
+                 });
   }
 
   void multiply(const Tensor& a, const Tensor& b, Tensor& out) override {
-    for_runs(out.numel(), [&](int64_t begin, int64_t n) {
-      const float* x = row_f32(a, begin, n, scratch_f32(0, n));
-      const float* y = row_f32(b, begin, n, scratch_f32(1, n));
-      OutRow z(out, begin, n, scratch_f32(2, n));
-      vector_kernels().multiply(x, y, z.data(), n);
-      z.store();
+    for_elements(std::array{in(a), in(b), cpu::out(out)}, [](const Run<3>& run, int64_t, int64_t n) {
+      run.kernels().multiply(run[0], run[1], run[2], n);
     });
   }
   void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Tensor& out) override {
@@ -303,12 +259,13 @@ class CpuBackend final : public Backend {
   void transpose_last(const Tensor& x, Tensor& out) override { cpu::transpose_last(x, out); }
   void add_column_products(const Tensor& a, const Tensor& b, Tensor& out) override {
     std::vector<float> total;
-    int64_t width = a.cols();
+    const int64_t width = a.cols();
+    const std::array operands{in(a), in(b)};
     sum_rows(
         a.rows(), width, 1,
         [&](int64_t r, float* partial) {
-          vector_kernels().multiply_add(1.0f, row_f32(a, r * width, width, scratch_f32(0, width)),
-                                        row_f32(b, r * width, width, scratch_f32(1, width)), partial, width);
+          Run<2> run(operands, r * width, width);
+          run.kernels().add_column_products(1.0f, run[0], run[1], partial, width);
         },
         total);
     add_into(out, total.data());
@@ -364,34 +321,30 @@ class CpuBackend final : public Backend {
 
   void cross_entropy(const Tensor& logits, std::span<const int32_t> labels, float grad_scale, Tensor& losses,
                      Tensor& dlogits, const LossShape& shape, int32_t* best) override {
-    int64_t vocab = logits.cols();
+    const int64_t vocab = logits.cols();
     const float smoothing = shape.label_smoothing, share = smoothing / static_cast<float>(vocab);
-    for_rows(logits.rows(), vocab, [&](int64_t r) {
-      const VectorKernels& v = vector_kernels();
-      const float* x = row_f32(logits, r * vocab, vocab, scratch_f32(0, vocab));
-      float* p = scratch_f32(1, vocab);
-      int32_t label = labels[static_cast<size_t>(r)];
-      float top = v.max(x, vocab), wanted = x[label];
-      float sum = v.exp_shift(x, 1.0f, top, p, vocab);
-      if (best) best[r] = static_cast<int32_t>(std::find(x, x + vocab, top) - x);
-      float loss = top + std::log(sum) - wanted;
-      const float factor = shape.dft ? std::exp(-loss) : 1.0f;
-      if (smoothing > 0) {
-        double total = 0;
-        for (int64_t j = 0; j < vocab; ++j) total += x[j];
-        loss = (1 - smoothing) * loss +
-               smoothing * (top + std::log(sum) - static_cast<float>(total / static_cast<double>(vocab)));
-      }
-      losses.data<float>()[r] = factor * loss;
-      if (!dlogits.defined()) return;
-      OutRow out(dlogits, r * vocab, vocab, p);
-      const float scale = grad_scale * factor;
-      v.scale(scale / sum, p, out.data(), vocab);
-      out.data()[label] -= scale * (1 - smoothing);
-      if (smoothing > 0)
-        for (int64_t j = 0; j < vocab; ++j) out.data()[j] -= scale * share;
-      out.store();
-    });
+    for_row_runs(
+        logits.rows(), vocab, std::array{in(logits), out(dlogits)}, [&](const Run<2>& run, int64_t r) {
+          const RowKernels& k = run.kernels();
+          const int32_t label = labels[static_cast<size_t>(r)];
+          const float top = k.max(run[0], vocab), sum = k.exp_sum(run[0], top, vocab);
+          if (best) best[r] = first_of(logits, r * vocab, vocab, top);
+          float wanted;
+          read_f32(at(logits, r * vocab + label), logits.dtype(), &wanted, 1);
+          float loss = top + std::log(sum) - wanted;
+          const float factor = shape.dft ? std::exp(-loss) : 1.0f;
+          if (smoothing > 0)
+            loss = (1 - smoothing) * loss +
+                   smoothing * (top + std::log(sum) - k.sum(run[0], vocab) / static_cast<float>(vocab));
+          losses.data<float>()[r] = factor * loss;
+          if (!dlogits.defined()) return;
+          const float scale = grad_scale * factor, less = scale * share;
+          k.softmax(run[0], top, scale / sum, less, run[1], vocab);
+          const float at_label = scale / sum * std::exp(wanted - top) - less - scale * (1 - smoothing);
+          write_f32(&at_label,
+                    static_cast<std::byte*>(run[1]) + label * static_cast<int64_t>(dtype_size(run.dtype())),
+                    run.dtype(), 1);
+        });
   }
 
   void adamw(Tensor& parameter, const Tensor& gradient, Tensor& m, Tensor& v, const AdamWArgs& a) override {
@@ -409,31 +362,39 @@ class CpuBackend final : public Backend {
  private:
   static void norm_rows(const Tensor& x, const Tensor& delta, const Tensor& weight, float eps, Tensor* sum,
                         Tensor& y, Tensor& rstd) {
-    int64_t width = x.cols();
+    // The f32 kernel would not round what is normalised to x's type.
+    FETTLE_CHECK(
+        x.dtype() == y.dtype() && (!sum || (delta.dtype() == x.dtype() && sum->dtype() == x.dtype())),
+        "a norm of {} into {}", dtype_name(x.dtype()), dtype_name(y.dtype()));
+    const int64_t width = x.cols();
     std::vector<float> w_buffer(static_cast<size_t>(width));
     const float* w = row_f32(weight, 0, width, w_buffer.data());
+    const RowKernels& k = row_kernels(x.dtype());
     for_rows(x.rows(), width, [&](int64_t row) {
-      const VectorKernels& v = vector_kernels();
-      int64_t base = row * width;
-      const float* source = row_f32(x, base, width, scratch_f32(0, width));
+      const int64_t base = row * width;
+      const std::byte* source = at(x, base);
       if (sum) {
-        OutRow total(*sum, base, width, scratch_f32(1, width));
-        v.add(source, row_f32(delta, base, width, scratch_f32(2, width)), total.data(), width);
-        total.store();
         // The norm sees the sum as it is stored.
-        source = row_f32(*sum, base, width, scratch_f32(1, width));
+        k.add(source, at(delta, base), at(*sum, base), width);
+        source = at(*sum, base);
       }
-      float inverse =
-          1.0f /
-          std::sqrt(static_cast<float>(v.sum_squares(source, width) / static_cast<double>(width)) + eps);
+      const double mean = k.sum_squares(source, 0.0f, width) / static_cast<double>(width);
+      const float inverse = 1.0f / std::sqrt(static_cast<float>(mean) + eps);
       rstd.data<float>()[row] = inverse;
-      OutRow out(y, base, width, scratch_f32(3, width));
-      v.scale(inverse, source, out.data(), width);
-      if (x.dtype() == DType::kBF16) v.round_bf16(out.data(), width);
-      if (x.dtype() == DType::kF16) v.round_f16(out.data(), width);
-      v.multiply(out.data(), w, out.data(), width);
-      out.store();
+      k.rms_norm(source, w, inverse, at(y, base), width);
     });
+  }
+  // The first element that equals `value`.
+  static int32_t first_of(const Tensor& t, int64_t begin, int64_t n, float value) {
+    constexpr int64_t kStep = 256;
+    std::array<float, kStep> buffer;
+    for (int64_t i = 0; i < n; i += kStep) {
+      const int64_t count = std::min(kStep, n - i);
+      const float* x = row_f32(t, begin + i, count, buffer.data());
+      const float* found = std::find(x, x + count, value);
+      if (found != x + count) return static_cast<int32_t>(i + (found - x));
+    }
+    return static_cast<int32_t>(n);
   }
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "fettle/base/error.h"
+#include "fettle/kernels/cpu/row_kernels.h"
 #include "fettle/kernels/cpu/row_products.h"
 #include "fettle/kernels/cpu/vector_kernels.h"
 
@@ -61,6 +62,12 @@ const VectorKernels& vector_kernels() {
 }
 const RowProducts& row_products() {
   return level() >= kAvx512 ? kAvx512RowProducts : level() >= kAvx2 ? kAvx2RowProducts : kBaselineRowProducts;
+}
+const RowKernels& row_kernels(DType dtype) {
+  FETTLE_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
+               "the CPU backend has no arithmetic for {}", dtype_name(dtype));
+  const RowKernels* tables = level() >= kAvx512 ? kAvx512Rows : level() >= kAvx2 ? kAvx2Rows : kBaselineRows;
+  return tables[dtype == DType::kF32 ? 0 : dtype == DType::kBF16 ? 1 : 2];
 }
 bool native_bf16() {
   return level() >= kAvx512Bf16;

@@ -31,9 +31,12 @@ class RehearsalBackend final : public Backend {
                           const Tensor&, const AttentionSpec& spec, Tensor&, Tensor&, Tensor&) override {
     rehearse_attention(q, k, spec, true, need_);
   }
-  void cross_entropy(const Tensor& logits, std::span<const int32_t>, float, Tensor&, Tensor&,
+  void cross_entropy(const Tensor& logits, std::span<const int32_t>, float, Tensor&, Tensor& dlogits,
                      const LossShape&, int32_t*) override {
-    for (int slot : {0, 1}) need(slot, logits.cols(), logits.rows());
+    // f32 copies of rows where the types differ; see Run in rows.h.
+    if (!dlogits.defined() || dlogits.dtype() == logits.dtype()) return;
+    if (logits.dtype() != DType::kF32) need(0, logits.cols(), logits.rows());
+    if (dlogits.dtype() != DType::kF32) need(1, logits.cols(), logits.rows());
   }
 
   // Rows and short runs in scratch that the ops above outgrow.

@@ -28,6 +28,34 @@ void for_runs(int64_t n, Body body) {
   });
 }
 
+// body(run, first element, n) on all elements of tensors of the same shape; runs that need copies are short
+// enough for them to stay in the first cache.
+template <size_t N, typename Body>
+void for_elements(const std::array<Operand, N>& operands, Body body) {
+  constexpr int64_t kCopied = 1024;
+  bool copied = false;
+  for (const Operand& operand : operands) copied |= operand.tensor->dtype() != operands[0].tensor->dtype();
+  for_runs(operands[0].tensor->numel(), [&](int64_t begin, int64_t n) {
+    const int64_t step = copied ? kCopied : n;
+    for (int64_t end = begin + n; begin < end; begin += step) {
+      const int64_t count = std::min(step, end - begin);
+      Run<N> run(operands, begin, count);
+      body(run, begin, count);
+      run.store();
+    }
+  });
+}
+
+// body(run, row) for every row of `width` elements.
+template <size_t N, typename Body>
+void for_row_runs(int64_t rows, int64_t width, const std::array<Operand, N>& operands, Body body) {
+  for_rows(rows, width, [&](int64_t row) {
+    Run<N> run(operands, row * width, width);
+    body(run, row);
+    run.store();
+  });
+}
+
 // Sums of rows into f32 vectors of `width`: partial sums over fixed blocks of rows, added in order.
 // `add(r, partial)` adds row r to partial [vectors * width].
 template <typename Add>

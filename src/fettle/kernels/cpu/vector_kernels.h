@@ -28,20 +28,11 @@ struct VectorKernels {
   void (*multiply)(const float* x, const float* y, float* z, int64_t n);
   /// y += x * z * a
   void (*multiply_add)(float a, const float* x, const float* z, float* y, int64_t n);
-  /// dx = r * (dy * w) - c * x (+ residual when not null)
-  void (*rms_norm_dx)(const float* dy, const float* w, const float* x, float r, float c,
-                      const float* residual, float* dx, int64_t n);
-  // --- activations ---
-  void (*swiglu)(const float* gate, const float* up, float* y, int64_t n);
-  void (*swiglu_backward)(const float* dy, const float* gate, const float* up, float* dgate, float* dup,
-                          int64_t n);
+  // --- soft-max ---
   /// y = exp(a * x - shift); returns the sum of y.
   float (*exp_shift)(const float* x, float a, float shift, float* y, int64_t n);
   /// y = p * (dp - delta) * a
   void (*softmax_backward)(const float* p, const float* dp, float delta, float a, float* y, int64_t n);
-  // --- rotary: halves a, b of one head ---
-  void (*rotate)(const float* a, const float* b, const float* cos, const float* sin, float* ya, float* yb,
-                 int64_t half);
   // --- dropout: y = x * keep / (1-p), Philox blocks first_block … of the key; n a multiple of 4 but at the
   // end ---
   void (*dropout)(const float* x, float p, uint32_t k0, uint32_t k1, uint32_t c1, uint32_t c2, uint32_t c3,
