@@ -335,6 +335,66 @@ TEST(CpuBackend, AdamW) {
   for (int64_t i = 0; i < p.numel(); ++i) ASSERT_NEAR(p.data<float>()[i], p2.data<float>()[i], 2e-6) << i;
 }
 
+// Element by element: word i % 4 of block i / 4, whatever the vectors and chunks.
+TEST(CpuBackend, DropsWhatTheWordsOfTheKeySay) {
+  const RandomKey key{987654321987654321ull, RandomUse::kDropout, 4000000000u, 7000000000ull};
+  for (DType dtype : {DType::kF32, DType::kBF16})
+    for (int64_t n : {1, 7, 31, 33, 250, 40001})
+      for (float p : {0.0f, 0.1f, 0.9f}) {
+        Tensor x = Tensor::empty({n}, DType::kF32), y = Tensor::empty({n}, dtype);
+        for (float& value : x.span<float>()) value = 1.0f;
+        cpu_backend().dropout(x.to(dtype), p, key, y);
+        Tensor got = y.to(DType::kF32), kept = Tensor::empty({1}, DType::kF32);
+        kept.data<float>()[0] = 1.0f / (1.0f - p);
+        const float scaled = kept.to(dtype).to(DType::kF32).data<float>()[0];
+        for (int64_t i = 0; i < n; ++i) {
+          const uint32_t word = key.block(static_cast<uint64_t>(i / 4))[static_cast<size_t>(i % 4)];
+          ASSERT_EQ(got.data<float>()[i], uniform_from_bits(word) >= p ? scaled : 0.0f) << i;
+        }
+      }
+}
+
+// Within 1e-6, relative or absolute, of f64 over the whole range of each function; and where a function is
+// small, as small.
+TEST(CpuBackend, ActivationsAreAccurate) {
+  constexpr int64_t kPoints = 40001;
+  Tensor x = Tensor::empty({kPoints}, DType::kF32), ones = x.clone(), y = x.clone(), dx = x.clone();
+  for (int64_t i = 0; i < kPoints; ++i) {
+    x.data<float>()[i] = static_cast<float>(i - kPoints / 2) * 5e-4f;
+    ones.data<float>()[i] = 1.0f;
+  }
+  Tensor exact_x = x.to(DType::kF64), exact_y = exact_x.clone(), exact_dx = exact_x.clone();
+  for (Activation kind : {Activation::kRelu, Activation::kTanh, Activation::kSigmoid, Activation::kSilu,
+                          Activation::kGelu, Activation::kGeluTanh}) {
+    cpu_backend().activate(kind, x, y);
+    cpu_backend().activate_backward(kind, ones, x, dx);
+    reference_backend().activate(kind, exact_x, exact_y);
+    reference_backend().activate_backward(kind, ones.to(DType::kF64), exact_x, exact_dx);
+    for (int64_t i = 0; i < kPoints; ++i) {
+      auto near = [&](const Tensor& got, const Tensor& want) {
+        const double w = want.data<double>()[i];
+        return std::abs(got.data<float>()[i] - w) <= 1e-6 * std::max(1.0, std::abs(w));
+      };
+      ASSERT_TRUE(near(y, exact_y) && near(dx, exact_dx))
+          << "activation " << static_cast<int>(kind) << " of " << x.data<float>()[i] << ": "
+          << y.data<float>()[i] << " and " << dx.data<float>()[i] << ", expected "
+          << exact_y.data<double>()[i] << " and " << exact_dx.data<double>()[i];
+    }
+  }
+  for (float value : {-INFINITY, INFINITY, NAN}) {
+    Tensor edge = Tensor::empty({1}, DType::kF32), out = edge.clone();
+    edge.data<float>()[0] = value;
+    cpu_backend().activate(Activation::kTanh, edge, out);
+    const float got = out.data<float>()[0];
+    EXPECT_TRUE(std::isnan(value) ? std::isnan(got) : got == std::copysign(1.0f, value)) << value;
+    cpu_backend().activate(Activation::kSigmoid, edge, out);
+    const float half = out.data<float>()[0];
+    EXPECT_TRUE(std::isnan(value) ? std::isnan(half) : std::abs(half - (value > 0 ? 1.0f : 0.0f)) < 1e-30f);
+    cpu_backend().activate(Activation::kGelu, edge, out);
+    EXPECT_TRUE(!std::isnan(value) || std::isnan(out.data<float>()[0]));
+  }
+}
+
 TEST(CpuBackend, FindsWhatIsNotFinite) {
   Tensor x = Tensor::zeros({50000}, DType::kF32);
   EXPECT_TRUE(cpu_backend().all_finite(x));

@@ -81,15 +81,12 @@ class CpuBackend final : public Backend {
   }
   void dropout(const Tensor& x, float p, const RandomKey& key, Tensor& out) override {
     // The words of RandomKey::block, taken apart for the vector loop.
-    uint32_t c3 = static_cast<uint32_t>(key.use) << 28 | static_cast<uint32_t>((key.step >> 32) & 0xFFFFF)
-                                                             << 8;
-    for_runs(x.numel(), [&](int64_t begin, int64_t n) {
-      const float* source = row_f32(x, begin, n, scratch_f32(0, n));
-      OutRow y(out, begin, n, scratch_f32(1, n));
-      vector_kernels().dropout(source, p, static_cast<uint32_t>(key.seed),
-                               static_cast<uint32_t>(key.seed >> 32), static_cast<uint32_t>(key.step),
-                               key.site, c3, static_cast<uint64_t>(begin / 4), y.data(), n);
-      y.store();
+    const uint32_t seed[2] = {static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32)};
+    const uint32_t counter[3] = {
+        static_cast<uint32_t>(key.step), key.site,
+        static_cast<uint32_t>(key.use) << 28 | static_cast<uint32_t>((key.step >> 32) & 0xFFFFF) << 8};
+    for_elements(std::array{in(x), cpu::out(out)}, [&](const Run<2>& run, int64_t begin, int64_t n) {
+      run.kernels().dropout(run[0], p, seed, counter, static_cast<uint64_t>(begin / 4), run[1], n);
     });
   }
   double sum_squares(const Tensor& x) override {
@@ -278,9 +275,15 @@ class CpuBackend final : public Backend {
                           Tensor& dblocks) override {
     cpu::add_block_products(x, dy, order, dblocks);
   }
-  void activate(Activation kind, const Tensor& x, Tensor& out) override { cpu::activate(kind, x, out); }
+  void activate(Activation kind, const Tensor& x, Tensor& out) override {
+    for_elements(std::array{in(x), cpu::out(out)}, [=](const Run<2>& run, int64_t, int64_t n) {
+      run.kernels().activate[static_cast<size_t>(kind)](run[0], run[1], n);
+    });
+  }
   void activate_backward(Activation kind, const Tensor& dout, const Tensor& x, Tensor& dx) override {
-    cpu::activate_backward(kind, dout, x, dx);
+    for_elements(std::array{in(dout), in(x), out(dx)}, [=](const Run<3>& run, int64_t, int64_t n) {
+      run.kernels().activate_backward[static_cast<size_t>(kind)](run[0], run[1], run[2], n);
+    });
   }
 
   void embedding(std::span<const int32_t> ids, const Tensor& table, Tensor& out) override {

@@ -1,59 +1,9 @@
 #include "fettle/kernels/cpu/method_kernels.h"
 
-#include <cmath>
-
 #include "fettle/kernels/cpu/row_loops.h"
 
 namespace fettle::cpu {
 namespace {
-
-constexpr float kInverseRoot2 = 0.70710678118654752f, kInverseRootTwoPi = 0.39894228040143268f;
-constexpr float kRootTwoOverPi = 0.79788456080286536f, kGeluCubic = 0.044715f;
-
-float activated(Activation kind, float x) {
-  switch (kind) {
-    case Activation::kRelu:
-      return x > 0 ? x : 0.0f;
-    case Activation::kTanh:
-      return std::tanh(x);
-    case Activation::kSigmoid:
-      return 1.0f / (1.0f + std::exp(-x));
-    case Activation::kSilu:
-      return x / (1.0f + std::exp(-x));
-    case Activation::kGelu:
-      return 0.5f * x * (1.0f + std::erf(x * kInverseRoot2));
-    case Activation::kGeluTanh:
-      return 0.5f * x * (1.0f + std::tanh(kRootTwoOverPi * (x + kGeluCubic * x * x * x)));
-  }
-  return x;
-}
-
-float derivative(Activation kind, float x) {
-  switch (kind) {
-    case Activation::kRelu:
-      return x > 0 ? 1.0f : 0.0f;
-    case Activation::kTanh: {
-      float t = std::tanh(x);
-      return 1.0f - t * t;
-    }
-    case Activation::kSigmoid: {
-      float s = 1.0f / (1.0f + std::exp(-x));
-      return s * (1.0f - s);
-    }
-    case Activation::kSilu: {
-      float s = 1.0f / (1.0f + std::exp(-x));
-      return s * (1.0f + x * (1.0f - s));
-    }
-    case Activation::kGelu:
-      return 0.5f * (1.0f + std::erf(x * kInverseRoot2)) + x * kInverseRootTwoPi * std::exp(-0.5f * x * x);
-    case Activation::kGeluTanh: {
-      float t = std::tanh(kRootTwoOverPi * (x + kGeluCubic * x * x * x));
-      return 0.5f * (1.0f + t) +
-             0.5f * x * (1.0f - t * t) * kRootTwoOverPi * (1.0f + 3.0f * kGeluCubic * x * x);
-    }
-  }
-  return 1.0f;
-}
 
 const float* in_order(const float* row, std::span<const int32_t> order, float* out) {
   for (size_t i = 0; i < order.size(); ++i) out[i] = row[order[i]];
@@ -155,25 +105,6 @@ void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32
     float* target = dblocks.data<float>() + (shared ? 0 : n * area);
     vector_kernels().add(target, sums.data() + n * area, target, area);
   }
-}
-
-void activate(Activation kind, const Tensor& x, Tensor& out) {
-  for_runs(x.numel(), [&](int64_t begin, int64_t n) {
-    const float* source = row_f32(x, begin, n, scratch_f32(0, n));
-    OutRow y(out, begin, n, scratch_f32(1, n));
-    for (int64_t i = 0; i < n; ++i) y.data()[i] = activated(kind, source[i]);
-    y.store();
-  });
-}
-
-void activate_backward(Activation kind, const Tensor& dout, const Tensor& x, Tensor& dx) {
-  for_runs(x.numel(), [&](int64_t begin, int64_t n) {
-    const float* source = row_f32(x, begin, n, scratch_f32(0, n));
-    const float* d = row_f32(dout, begin, n, scratch_f32(1, n));
-    OutRow y(dx, begin, n, scratch_f32(2, n));
-    for (int64_t i = 0; i < n; ++i) y.data()[i] = d[i] * derivative(kind, source[i]);
-    y.store();
-  });
 }
 
 }  // namespace fettle::cpu

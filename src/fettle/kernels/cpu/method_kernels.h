@@ -12,7 +12,5 @@ void transpose_last(const Tensor& x, Tensor& out);
 void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, std::span<const int32_t> order,
                    Tensor& out);
 void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order, Tensor& dblocks);
-void activate(Activation kind, const Tensor& x, Tensor& out);
-void activate_backward(Activation kind, const Tensor& dout, const Tensor& x, Tensor& dx);
 
 }  // namespace fettle::cpu

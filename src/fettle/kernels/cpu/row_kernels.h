@@ -5,9 +5,11 @@
 #pragma once
 #include <cstdint>
 
-#include "fettle/tensor/dtype.h"
+#include "fettle/kernels/backend.h"
 
 namespace fettle::cpu {
+
+inline constexpr int kActivations = 6;
 
 struct RowKernels {
   // --- element-wise ---
@@ -18,6 +20,13 @@ struct RowKernels {
   void (*swiglu)(const void* gate, const void* up, void* y, int64_t n);
   void (*swiglu_backward)(const void* dy, const void* gate, const void* up, void* dgate, void* dup,
                           int64_t n);
+  void (*activate[kActivations])(const void* x, void* y, int64_t n);  ///< by Activation
+  /// dx = dy * activation'(x)
+  void (*activate_backward[kActivations])(const void* dy, const void* x, void* dx, int64_t n);
+  /// y = x / (1-p) where word i of the Philox blocks from `first_block` is at least p as a uniform, else 0;
+  /// `key` and the upper three words of `counter` as RandomKey::block has them.
+  void (*dropout)(const void* x, float p, const uint32_t key[2], const uint32_t counter[3],
+                  uint64_t first_block, void* y, int64_t n);
   // --- reductions: f32 lanes, or f64 where they are squares; a fixed order ---
   float (*max)(const void* x, int64_t n);
   float (*sum)(const void* x, int64_t n);

@@ -33,10 +33,6 @@ struct VectorKernels {
   float (*exp_shift)(const float* x, float a, float shift, float* y, int64_t n);
   /// y = p * (dp - delta) * a
   void (*softmax_backward)(const float* p, const float* dp, float delta, float a, float* y, int64_t n);
-  // --- dropout: y = x * keep / (1-p), Philox blocks first_block … of the key; n a multiple of 4 but at the
-  // end ---
-  void (*dropout)(const float* x, float p, uint32_t k0, uint32_t k1, uint32_t c1, uint32_t c2, uint32_t c3,
-                  uint64_t first_block, float* y, int64_t n);
   // --- optimizer ---
   void (*adamw)(float* p, const float* g, float* m, float* v, int64_t n, float grad_scale, float beta1,
                 float beta2, float decay, float step_size, float inverse_root_correction, float epsilon);
