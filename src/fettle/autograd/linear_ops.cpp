@@ -15,10 +15,10 @@ Tensor as_matrix(const Tensor& x) {
   return x.reshape({x.rows(), x.cols()});
 }
 
-// Adds alpha * op(a) op(b) to the gradient of `slot`, in place where the slot owns its tensor.
+// Adds a op(b) and the terms to the gradient of `slot`, in place where the slot owns its tensor.
 void accumulate_product(const Context& context, GradSlot& slot, const Tensor& a, const Tensor& b,
-                        bool transpose_b, const Shape& shape, float alpha = 1.0f,
-                        const QuantizedMatrix* quantized_b = nullptr) {
+                        bool transpose_b, const Shape& shape, const QuantizedMatrix* quantized_b,
+                        std::span<const LowRankTerm> terms) {
   Tensor target = slot.owned();
   bool fresh = !target.defined();
   target = fresh ? Tensor::empty(shape, a.dtype()) : target.reshape(shape);
@@ -27,8 +27,8 @@ void accumulate_product(const Context& context, GradSlot& slot, const Tensor& a,
                            .quantized_b = quantized_b,
                            .out = &target,
                            .transpose_b = transpose_b,
-                           .alpha = alpha,
                            .beta = fresh ? 0.0f : 1.0f,
+                           .terms = terms,
                            .compute = context.compute});
   if (fresh) slot.accumulate(*context.backend, target);
 }
@@ -53,15 +53,6 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
   int64_t out_features = weight.shape[conv1d ? 1 : 0];
   Backend& backend = *context.backend;
   Tensor input = as_matrix(x.value);
-  Tensor y = context.activation({input.rows(), out_features});
-  backend.matmul({.a = &input,
-                  .b = &weight.value,
-                  .quantized_b = weight.quantized.get(),
-                  .out = &y,
-                  .transpose_b = !conv1d,
-                  .bias = bias ? &bias->value : nullptr,
-                  .compute = context.compute});
-
   bool parameters_learn = weight.trainable || (bias && bias->trainable);
   std::vector<Tensor> projections;  // dropout(x) Aᵀ of each term, kept for dB
   for (const LoraTerm& term : lora) {
@@ -74,15 +65,20 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
                     .out = &projection,
                     .transpose_b = true,
                     .compute = context.compute});
-    backend.matmul({.a = &projection,
-                    .b = &term.b->value,
-                    .out = &y,
-                    .transpose_b = true,
-                    .alpha = term.scale,
-                    .beta = 1.0f,
-                    .compute = context.compute});
     projections.push_back(projection);
   }
+  std::vector<LowRankTerm> terms;
+  for (size_t i = 0; i < lora.size(); ++i)
+    terms.push_back({&projections[i], &lora[i].b->value, true, lora[i].scale});
+  Tensor y = context.activation({input.rows(), out_features});
+  backend.matmul({.a = &input,
+                  .b = &weight.value,
+                  .quantized_b = weight.quantized.get(),
+                  .out = &y,
+                  .transpose_b = !conv1d,
+                  .bias = bias ? &bias->value : nullptr,
+                  .terms = terms,
+                  .compute = context.compute});
 
   Var result(y, context.records(x.requires_grad() || parameters_learn));
   if (!result.slot) return result;
@@ -96,30 +92,32 @@ Var linear(Context& context, const Var& x, Parameter& weight, Parameter* bias, b
     Tensor dy = out->take({x_shape[0], weight.shape[conv1d ? 1 : 0]});
     if (weight.trainable) accumulate_outer(context, weight, conv1d ? input : dy, conv1d ? dy : input);
     if (bias && bias->trainable) backend.add_column_sums(dy, bias->gradient_buffer());
-    if (x_slot)
-      accumulate_product(context, *x_slot, dy, weight.value, conv1d, x_shape, 1.0f, weight.quantized.get());
+    std::vector<Tensor> dprojections(lora.size());
+    std::vector<LowRankTerm> terms;  // those that see the input itself
     for (size_t i = 0; i < lora.size(); ++i) {
       const LoraTerm& term = lora[i];
       if (term.b->trainable) accumulate_outer(context, *term.b, dy, projections[i], term.scale);
       if (!x_slot && !term.a->trainable) continue;
-      Tensor dprojection = Tensor::empty(projections[i].shape(), projections[i].dtype());
+      dprojections[i] = Tensor::empty(projections[i].shape(), projections[i].dtype());
       backend.matmul({.a = &dy,
                       .b = &term.b->value,
-                      .out = &dprojection,
+                      .out = &dprojections[i],
                       .alpha = term.scale,
                       .compute = context.compute});
       bool drops = context.training && term.dropout > 0;
       if (term.a->trainable) {
         Tensor seen = drops ? dropped(context, input, term.dropout, term.site) : input;
-        accumulate_outer(context, *term.a, dprojection, seen);
+        accumulate_outer(context, *term.a, dprojections[i], seen);
       }
-      if (!x_slot) continue;
-      if (!drops) {
-        accumulate_product(context, *x_slot, dprojection, term.a->value, false, x_shape);
-        continue;
-      }
+      if (!drops) terms.push_back({&dprojections[i], &term.a->value});
+    }
+    if (!x_slot) return;
+    accumulate_product(context, *x_slot, dy, weight.value, conv1d, x_shape, weight.quantized.get(), terms);
+    for (size_t i = 0; i < lora.size(); ++i) {
+      const LoraTerm& term = lora[i];
+      if (!context.training || term.dropout <= 0) continue;
       Tensor dseen = Tensor::empty(x_shape, dy.dtype());
-      backend.matmul({.a = &dprojection, .b = &term.a->value, .out = &dseen, .compute = context.compute});
+      backend.matmul({.a = &dprojections[i], .b = &term.a->value, .out = &dseen, .compute = context.compute});
       // The mask is its own derivative.
       RandomKey key{context.seed, RandomUse::kDropout, term.site, context.step};
       backend.dropout(dseen, term.dropout, key, dseen);

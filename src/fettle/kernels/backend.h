@@ -24,7 +24,15 @@
 
 namespace fettle {
 
-/// out[m,n] = alpha * op(a) op(b) + beta * out + bias, with op(a): [m,k], op(b): [k,n].
+/// scale * a op(b) of a low rank: a [m, r] as it is stored, op(b): [r, n].
+struct LowRankTerm {
+  const Tensor* a = nullptr;
+  const Tensor* b = nullptr;
+  bool transpose_b = false;  ///< b is stored [n, r]
+  float scale = 1.0f;
+};
+
+/// out[m,n] = alpha * op(a) op(b) + the terms + beta * out + bias, with op(a): [m,k], op(b): [k,n].
 /// a, b, out: any of f32, bf16, f16 (f64 on the reference); a weight in another dtype than the activation is
 /// converted panel by panel, never whole. Sums are f32 whatever `compute` is.
 struct MatmulArgs {
@@ -36,8 +44,9 @@ struct MatmulArgs {
   bool transpose_a = false;  ///< a is stored [k, m]
   bool transpose_b = false;  ///< b is stored [n, k], as torch's Linear weights are
   float alpha = 1.0f;
-  float beta = 0.0f;             ///< 0: out is not read
-  const Tensor* bias = nullptr;  ///< [n], added once; may be null
+  float beta = 0.0f;                        ///< 0: out is not read
+  const Tensor* bias = nullptr;             ///< [n], added once; may be null
+  std::span<const LowRankTerm> terms = {};  ///< dtypes as those of a and b
   DType compute =
       DType::kF32;  ///< type of the operands of the product; f16 ones are multiplied as f32 on the CPU
 };

@@ -60,11 +60,16 @@ class ProfiledBackend final : public Backend {
   void matmul(const MatmulArgs& args) override {
     const double m = static_cast<double>(args.out->rows()), n = static_cast<double>(args.out->cols());
     const double k = static_cast<double>(args.transpose_a ? args.a->rows() : args.a->cols());
-    const double b = args.quantized_b ? static_cast<double>(args.quantized_b->nbytes()) : bytes_of(*args.b);
+    double b = args.quantized_b ? static_cast<double>(args.quantized_b->nbytes()) : bytes_of(*args.b);
+    double flops = 2 * m * n * k;
+    for (const LowRankTerm& term : args.terms) {
+      b += bytes_of(*term.a, *term.b);
+      flops += 2 * m * n * static_cast<double>(term.a->cols());
+    }
     timed(args.quantized_b ? "matmul, quantised"
           : m == 1         ? "matmul, one row"
                            : "matmul",
-          2 * m * n * k, bytes_of(*args.a, *args.out) + b, [&] { inner_.matmul(args); });
+          flops, bytes_of(*args.a, *args.out) + b, [&] { inner_.matmul(args); });
   }
   void add_column_sums(const Tensor& x, Tensor& out) override {
     timed("add_column_sums", 0, bytes_of(x), [&] { inner_.add_column_sums(x, out); });

@@ -192,6 +192,10 @@ float scale_of(const QuantizedMatrix& m, int64_t block) {
          m.nested_offset;
 }
 
+uint16_t bf16_bits(float value) {
+  return std::bit_cast<uint16_t>(bf16(value));
+}
+
 void round_to(DType dtype, float* values, int64_t count) {
   if (dtype == DType::kBF16)
     for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(bf16(values[i]));
@@ -255,6 +259,45 @@ PairLoop pair_loop() {
   return loop;
 #else
   return pairs_plain;
+#endif
+}
+
+// The same for 16-bit tables.
+using HalfPairLoop = void (*)(const uint8_t* packed, int64_t bytes, const uint16_t* table, uint16_t* out);
+
+void half_pairs_plain(const uint8_t* packed, int64_t bytes, const uint16_t* table, uint16_t* out) {
+  for (int64_t i = 0; i < bytes; ++i) {
+    out[2 * i] = table[packed[i] >> 4];
+    out[2 * i + 1] = table[packed[i] & 15];
+  }
+}
+
+#if defined(__x86_64__)
+// 32 elements at a time: a permutation of words looks all of them up.
+__attribute__((target("avx512f,avx512bw,avx512vl"))) void half_pairs_avx512(const uint8_t* packed,
+                                                                            int64_t bytes,
+                                                                            const uint16_t* table,
+                                                                            uint16_t* out) {
+  const __m512i values = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(table)));
+  const __m128i half = _mm_set1_epi8(15);
+  int64_t i = 0;
+  for (; i + 16 <= bytes; i += 16) {
+    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + i));
+    const __m128i first = _mm_and_si128(_mm_srli_epi16(codes, 4), half), second = _mm_and_si128(codes, half);
+    const __m256i indices =
+        _mm256_set_m128i(_mm_unpackhi_epi8(first, second), _mm_unpacklo_epi8(first, second));
+    _mm512_storeu_si512(out + 2 * i, _mm512_permutexvar_epi16(_mm512_cvtepu8_epi16(indices), values));
+  }
+  half_pairs_plain(packed + i, bytes - i, table, out + 2 * i);
+}
+#endif
+
+HalfPairLoop half_pair_loop() {
+#if defined(__x86_64__)
+  static const HalfPairLoop loop = cpu_info().features.avx512 ? half_pairs_avx512 : half_pairs_plain;
+  return loop;
+#else
+  return half_pairs_plain;
 #endif
 }
 
@@ -419,6 +462,37 @@ void dequantize(const QuantizedMatrix& m, int64_t begin, int64_t count, float* o
     }
   }
   if (rounded) round_to(m.dtype, out, count);
+}
+
+void dequantize_bf16(const QuantizedMatrix& m, int64_t begin, int64_t count, uint16_t* out) {
+  constexpr int64_t kChunk = 1024;
+  const int64_t end = begin + count;
+  if (m.kind == QuantKind::kInt8) {
+    float values[kChunk];
+    for (int64_t i = begin; i < end; i += kChunk) {
+      const int64_t n = std::min(kChunk, end - i);
+      dequantize(m, i, n, values);
+      for (int64_t j = 0; j < n; ++j) out[i - begin + j] = bf16_bits(values[j]);
+    }
+    return;
+  }
+  const float* code = quant_code(m.kind).data();
+  const uint8_t* packed = m.packed.data<uint8_t>();
+  for (int64_t i = begin; i < end;) {
+    const int64_t block = i / m.blocksize, stop = std::min(end, (block + 1) * m.blocksize);
+    const float scale = scale_of(m, block);
+    float scaled[16];
+    for (int k = 0; k < 16; ++k) scaled[k] = code[k] * scale;
+    if (m.dtype == DType::kF16) round_to(DType::kF16, scaled, 16);
+    uint16_t table[16];
+    for (int k = 0; k < 16; ++k) table[k] = bf16_bits(scaled[k]);
+    if (i % 2 != 0) *out++ = table[packed[i++ / 2] & 15];
+    const int64_t bytes = (stop - i) / 2;
+    half_pair_loop()(packed + i / 2, bytes, table, out);
+    i += 2 * bytes;
+    out += 2 * bytes;
+    if (i < stop) *out++ = table[packed[i++ / 2] >> 4];
+  }
 }
 
 Tensor dequantize(const QuantizedMatrix& m) {

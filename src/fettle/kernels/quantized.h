@@ -54,6 +54,8 @@ std::shared_ptr<QuantizedMatrix> quantize_8bit(const Tensor& values);
 /// Elements [begin, begin + count) in row-major order, f32, rounded to `dtype` of the matrix unless the
 /// caller rounds to the same dtype anyway.
 void dequantize(const QuantizedMatrix& matrix, int64_t begin, int64_t count, float* out, bool rounded = true);
+/// The same as bf16: rounded to `dtype` of the matrix, then to bf16.
+void dequantize_bf16(const QuantizedMatrix& matrix, int64_t begin, int64_t count, uint16_t* out);
 /// All of it, f32 [rows, cols].
 Tensor dequantize(const QuantizedMatrix& matrix);
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "fettle/base/error.h"
+#include "fettle/kernels/cpu/bf16_tiles.h"
 #include "fettle/kernels/cpu/row_kernels.h"
 #include "fettle/kernels/cpu/row_products.h"
 #include "fettle/kernels/cpu/vector_kernels.h"
@@ -71,6 +72,9 @@ const RowKernels& row_kernels(DType dtype) {
 }
 bool native_bf16() {
   return level() >= kAvx512Bf16;
+}
+const Bf16Tiles& bf16_tiles() {
+  return kAvx512Bf16Tiles;
 }
 const char* instruction_set() {
   return kNames[level()];

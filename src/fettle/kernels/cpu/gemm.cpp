@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "fettle/base/error.h"
+#include "fettle/kernels/cpu/bf16_products.h"
 #include "fettle/kernels/cpu/vector_kernels.h"
 #include "fettle/tensor/memory.h"
 
@@ -51,10 +52,6 @@ const dnnl::engine& engine() {
   return cpu;
 }
 
-memory::data_type type_of(DType dtype) {
-  return dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
-}
-
 // oneDNN takes its thread count from OpenMP, when a primitive is made and again when it runs; here both see
 // one thread.
 class OneThread {
@@ -73,9 +70,9 @@ std::shared_ptr<const Product> make_product(const Gemm& g) {
     return transposed ? memory::dims{1, ld} : memory::dims{ld, 1};
   };
   auto product = std::make_shared<Product>();
-  product->a = memory::desc({g.m, g.k}, type_of(g.in), strides(g.transpose_a, g.lda));
-  product->b = memory::desc({g.k, g.n}, type_of(g.in), strides(g.transpose_b, g.ldb));
-  product->c = memory::desc({g.m, g.n}, type_of(g.out), memory::dims{g.ldc, 1});
+  product->a = memory::desc({g.m, g.k}, memory::data_type::f32, strides(g.transpose_a, g.lda));
+  product->b = memory::desc({g.k, g.n}, memory::data_type::f32, strides(g.transpose_b, g.ldb));
+  product->c = memory::desc({g.m, g.n}, memory::data_type::f32, memory::dims{g.ldc, 1});
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (g.alpha != 1.0f) attributes.set_output_scales(0, {g.alpha});
@@ -97,15 +94,9 @@ std::shared_ptr<const Product> find_product(const Gemm& g) {
   // Shapes follow the lengths of sequences, so the set is open; a full cache starts over rather than growing
   // for ever.
   constexpr size_t kMaxProducts = 2048;
-  Key key{g.m,
-          g.n,
-          g.k,
-          g.lda,
-          g.ldb,
-          g.ldc,
-          g.alpha,
-          (g.transpose_a ? 1u : 0u) | (g.transpose_b ? 2u : 0u) | (g.beta != 0 ? 4u : 0u) |
-              (g.in == DType::kBF16 ? 8u : 0u) | (g.out == DType::kBF16 ? 16u : 0u)};
+  Key key{
+      g.m,   g.n,   g.k,     g.lda,
+      g.ldb, g.ldc, g.alpha, (g.transpose_a ? 1u : 0u) | (g.transpose_b ? 2u : 0u) | (g.beta != 0 ? 4u : 0u)};
   {
     std::shared_lock lock(mutex);
     if (auto found = cache.find(key); found != cache.end()) return found->second;
@@ -142,6 +133,7 @@ void check_small_memory() {
 void gemm(const Gemm& g) {
   FETTLE_CHECK(g.beta == 0.0f || g.beta == 1.0f, "beta {}", g.beta);
   if (g.m == 0 || g.n == 0) return;
+  if (g.in == DType::kBF16) return bf16_gemm(g);
   check_small_memory();
   OneThread single;
   std::shared_ptr<const Product> product = find_product(g);

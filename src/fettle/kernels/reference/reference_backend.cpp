@@ -175,6 +175,14 @@ class ReferenceBackend final : public Backend {
           sum += rounded(load(a, args.transpose_a ? l * m + i : i * k + l), args.compute) *
                  rounded(load(b, args.transpose_b ? j * k + l : l * n + j), args.compute);
         sum *= args.alpha;
+        for (const LowRankTerm& term : args.terms) {
+          const int64_t rank = term.a->cols();
+          double part = 0;
+          for (int64_t l = 0; l < rank; ++l)
+            part += rounded(load(*term.a, i * rank + l), args.compute) *
+                    rounded(load(*term.b, term.transpose_b ? j * rank + l : l * n + j), args.compute);
+          sum += term.scale * part;
+        }
         if (args.beta != 0) sum += args.beta * load(out, i * n + j);
         if (args.bias) sum += load(*args.bias, j);
         store(out, i * n + j, sum);

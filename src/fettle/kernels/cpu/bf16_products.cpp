@@ -1,0 +1,316 @@
+#include "fettle/kernels/cpu/bf16_products.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "fettle/base/threads.h"
+#include "fettle/kernels/cpu/bf16_tiles.h"
+
+namespace fettle::cpu {
+namespace {
+
+constexpr int64_t kPanelElements = 320 << 10;  ///< of a thread's panels: 640 KiB, two thirds of a core's L2
+constexpr int64_t kDepth = 3072,
+                  kWhole = 6144;  ///< of the summed dimension at a time; all of it up to kWhole
+constexpr int64_t kMostColumns = 512, kLeastColumns = 64;
+constexpr int64_t kMostRows = 2048;  ///< bounds the sums of a block whose depth is cut
+constexpr int64_t kRowsChunk = 64,
+                  kDepthChunk = 512;  ///< of an operand that is converted before it is packed
+constexpr int64_t kMostStrip = 32;
+constexpr int64_t kPackedWidth = 16;  ///< rows side by side in a packed left operand, at least
+enum Slot { kLeft = 11, kLeftRow, kLeftBlock, kTermLeft, kPanels, kConverted, kSums, kRow };
+
+int64_t rounded_up(int64_t n, int64_t unit) {
+  return (n + unit - 1) / unit * unit;
+}
+uint16_t* scratch_bf16(int slot, int64_t n) {
+  return reinterpret_cast<uint16_t*>(scratch_f32(slot, (n + 1) / 2));
+}
+
+// A run of an operand as bf16.
+void convert_run(const std::byte* source, DType dtype, int64_t n, int row_slot, uint16_t* out) {
+  if (dtype == DType::kBF16) {
+    std::memcpy(out, source, static_cast<size_t>(n) * 2);
+    return;
+  }
+  const float* values = reinterpret_cast<const float*>(source);
+  if (dtype != DType::kF32) {
+    float* row = scratch_f32(row_slot, n);
+    read_f32(source, dtype, row, n);
+    values = row;
+  }
+  vector_kernels().f32_to_bf16(values, out, n);
+}
+
+// op(a): [m, k], stored [m, k] or, transposed, [k, m].
+struct LeftOperand {
+  const void* data;
+  DType dtype;
+  int64_t ld;
+  bool transposed;
+
+  const std::byte* at(int64_t row, int64_t column) const {
+    return static_cast<const std::byte*>(data) +
+           (row * ld + column) * static_cast<int64_t>(dtype_size(dtype));
+  }
+  // Whether strips of so many rows are read where they lie.
+  bool in_place(const Bf16Tiles& tiles, int64_t rows, int64_t k) const {
+    const bool whole = k % tiles.unit == 0 && (tiles.unit == 2 || rows == tiles.strip);
+    return dtype == DType::kBF16 && !transposed && whole;
+  }
+  // Rows [row0, row0 + rows) and k of the summed dimension from k0 on; a copy lies in `slot`.
+  Bf16Rows strip(const Bf16Tiles& tiles, int64_t row0, int64_t rows, int64_t k0, int64_t k, int slot) const {
+    if (in_place(tiles, rows, k)) return {reinterpret_cast<const uint16_t*>(at(row0, k0)), ld, 2};
+    const int64_t width = rounded_up(k, tiles.unit);
+    if (!transposed) {
+      uint16_t* out = scratch_bf16(slot, copied_elements(tiles, k));
+      for (int64_t i = 0; i < rows; ++i) {
+        convert_run(at(row0 + i, k0), dtype, k, kLeftRow, out + i * width);
+        std::fill(out + i * width + k, out + (i + 1) * width, uint16_t{0});
+      }
+      std::fill(out + rows * width, out + tiles.strip * width, uint16_t{0});
+      return {out, width, 2};
+    }
+    uint16_t* out = scratch_bf16(slot, copied_elements(tiles, k));
+    if (dtype == DType::kBF16)
+      return tiles.pack_transposed(reinterpret_cast<const uint16_t*>(at(k0, row0)), ld, rows, k, out);
+    uint16_t* block = scratch_bf16(kLeftBlock, rows * k);
+    for (int64_t i = 0; i < k; ++i) convert_run(at(k0 + i, row0), dtype, rows, kLeftRow, block + i * rows);
+    return tiles.pack_transposed(block, rows, rows, k, out);
+  }
+  static int64_t copied_elements(const Bf16Tiles& tiles, int64_t k) {
+    return std::max(tiles.strip, kPackedWidth) * rounded_up(k, tiles.unit);
+  }
+};
+
+// op(b): [k, n], stored [k, n] or, transposed, [n, k].
+struct RightOperand {
+  const void* data;
+  DType dtype;
+  int64_t ld;
+  bool transposed;
+  const QuantizedMatrix* quantized = nullptr;
+
+  const uint16_t* bf16_at(int64_t row, int64_t column) const {
+    return static_cast<const uint16_t*>(data) + row * ld + column;
+  }
+  // Elements [column, column + n) of a row as bf16.
+  void convert(int64_t row, int64_t column, int64_t n, uint16_t* out) const {
+    const int64_t element = row * ld + column;
+    if (quantized) return dequantize_bf16(*quantized, element, n, out);
+    convert_run(static_cast<const std::byte*>(data) + element * static_cast<int64_t>(dtype_size(dtype)),
+                dtype, n, kRow, out);
+  }
+  int64_t converted_elements(int64_t columns) const {
+    if (!quantized && dtype == DType::kBF16) return 0;
+    return transposed ? kPanelColumns * kDepthChunk : kRowsChunk * columns;
+  }
+
+  // Panels of columns [col0, col0 + columns), one behind the other, each rounded_up(k, unit) / 2 pairs deep.
+  void pack(const Bf16Tiles& tiles, int64_t k0, int64_t k, int64_t col0, int64_t columns,
+            uint32_t* panels) const {
+    const int64_t pairs = rounded_up(k, tiles.unit) / 2, panel_words = pairs * kPanelColumns;
+    const bool direct = !quantized && dtype == DType::kBF16;
+    const int64_t step = direct ? k : transposed ? kDepthChunk : kRowsChunk;
+    uint16_t* block = direct ? nullptr : scratch_bf16(kConverted, converted_elements(columns));
+    for (int64_t begin = 0; begin < k; begin += step) {
+      const int64_t count = std::min(step, k - begin);
+      if (!direct && !transposed)
+        for (int64_t i = 0; i < count; ++i) convert(k0 + begin + i, col0, columns, block + i * columns);
+      for (int64_t j = 0; j < columns; j += kPanelColumns) {
+        const int64_t width = std::min(kPanelColumns, columns - j);
+        uint32_t* panel = panels + j / kPanelColumns * panel_words + begin / 2 * kPanelColumns;
+        if (direct && transposed) {
+          tiles.pack_rows(bf16_at(col0 + j, k0), ld, width, k, panel);
+        } else if (direct) {
+          tiles.pack_columns(bf16_at(k0, col0 + j), ld, width, k, panel);
+        } else if (transposed) {
+          for (int64_t i = 0; i < width; ++i)
+            convert(col0 + j + i, k0 + begin, count, block + i * kDepthChunk);
+          tiles.pack_rows(block, kDepthChunk, width, count, panel);
+        } else {
+          tiles.pack_columns(block + j, columns, width, count, panel);
+        }
+      }
+    }
+    const int64_t filled = (k + 1) / 2;
+    for (int64_t j = 0; filled < pairs && j < columns; j += kPanelColumns) {
+      uint32_t* panel = panels + j / kPanelColumns * panel_words;
+      std::fill(panel + filled * kPanelColumns, panel + panel_words, 0u);
+    }
+  }
+};
+
+struct Product {
+  LeftOperand a;
+  RightOperand b;
+  int64_t k;
+  float scale;
+};
+
+// How a product is cut over the threads. Only `depth` can change a result, and it follows from k alone.
+struct Tiling {
+  int64_t depth, tile_m, tile_n, tiles_m, tiles_n;
+  Tiling(const Bf16Tiles& tiles, int64_t m, int64_t n, int64_t k, int threads) {
+    const int64_t cuts = k <= kWhole ? 1 : (k + kDepth - 1) / kDepth;
+    depth = cuts == 1 ? std::max<int64_t>(k, 1) : rounded_up((k + cuts - 1) / cuts, 64);
+    tile_n = std::clamp(kPanelElements / depth, kLeastColumns, kMostColumns);
+    tiles_n = (n + tile_n - 1) / tile_n;
+    tile_n = rounded_up((n + tiles_n - 1) / tiles_n, kPanelColumns);
+    tiles_n = (n + tile_n - 1) / tile_n;
+    // Each tile of rows packs the panels again, so there are only as many as keep the threads busy.
+    const int64_t wanted = threads == 1 ? 1 : 4 * threads;
+    tiles_m = std::max((m + kMostRows - 1) / kMostRows, (wanted + tiles_n - 1) / tiles_n);
+    tile_m = rounded_up((m + tiles_m - 1) / tiles_m, tiles.strip);
+    tiles_m = (m + tile_m - 1) / tile_m;
+  }
+  int64_t sums(const Bf16Tiles& tiles, int64_t k) const {
+    return depth < k ? rounded_up(tile_m, tiles.strip) * tile_n : 0;
+  }
+};
+
+struct Target {
+  void* data;
+  DType dtype;
+  int64_t ld;
+  float beta;
+  const float* bias;  ///< of all columns, or null
+};
+
+void store(const Bf16Tiles& tiles, const float* tile, int64_t row0, int64_t rows, int64_t col0,
+           int64_t columns, float alpha, const Target& target) {
+  const float* bias = target.bias ? target.bias + col0 : nullptr;
+  std::byte* out = static_cast<std::byte*>(target.data) +
+                   (row0 * target.ld + col0) * static_cast<int64_t>(dtype_size(target.dtype));
+  if (target.dtype == DType::kBF16 || target.dtype == DType::kF32)
+    return tiles.store(tile, rows, columns,
+                       {out, target.ld, target.dtype == DType::kBF16, alpha, target.beta, bias});
+  float buffer[kMostStrip * kPanelColumns];
+  const int64_t stride = target.ld * static_cast<int64_t>(dtype_size(target.dtype));
+  if (target.beta != 0)
+    for (int64_t i = 0; i < rows; ++i)
+      read_f32(out + i * stride, target.dtype, buffer + i * kPanelColumns, columns);
+  tiles.store(tile, rows, columns, {buffer, kPanelColumns, false, alpha, target.beta, bias});
+  for (int64_t i = 0; i < rows; ++i)
+    write_f32(buffer + i * kPanelColumns, out + i * stride, target.dtype, columns);
+}
+
+// Rows [row0, row0 + rows) and columns [col0, col0 + columns) of main.scale * a b + the terms.
+void multiply_block(const Product& main, std::span<const Product> terms, const Tiling& tiling, int64_t row0,
+                    int64_t rows, int64_t col0, int64_t columns, const Target& target) {
+  const Bf16Tiles& tiles = bf16_tiles();
+  const VectorKernels& vectors = vector_kernels();
+  const int64_t count = (columns + kPanelColumns - 1) / kPanelColumns,
+                tile_size = tiles.strip * kPanelColumns;
+  auto pairs_of = [&](int64_t k) { return rounded_up(k, tiles.unit) / 2; };
+  int64_t words = pairs_of(std::min(tiling.depth, main.k)) * count * kPanelColumns;
+  std::vector<int64_t> begins;
+  for (const Product& term : terms) {
+    begins.push_back(words);
+    words += pairs_of(term.k) * count * kPanelColumns;
+  }
+  auto* panels = reinterpret_cast<uint32_t*>(scratch_f32(kPanels, words));
+  for (size_t t = 0; t < terms.size(); ++t)
+    terms[t].b.pack(tiles, 0, terms[t].k, col0, columns, panels + begins[t]);
+  const bool cut = tiling.depth < main.k;
+  float* const sums =
+      cut ? scratch_f32(kSums, rounded_up(rows, tiles.strip) * count * kPanelColumns) : nullptr;
+  alignas(64) float whole[kMostStrip * kPanelColumns], part[kMostStrip * kPanelColumns];
+  // Strips of nearly equal height: a short last one would be slow.
+  const int64_t strips = (rows + tiles.strip - 1) / tiles.strip,
+                height = tiles.unit == 2 ? (rows + strips - 1) / strips : tiles.strip;
+  for (int64_t k0 = 0; k0 < main.k || k0 == 0; k0 += tiling.depth) {
+    const int64_t k = std::min(tiling.depth, main.k - k0), pairs = pairs_of(k);
+    const bool is_first = k0 == 0, is_last = k0 + k >= main.k;
+    main.b.pack(tiles, k0, k, col0, columns, panels);
+    for (int64_t begin = 0, strip = 0; begin < rows; begin += height, ++strip) {
+      const int64_t used = std::min(height, rows - begin), row = row0 + begin;
+      const Bf16Rows a = main.a.strip(tiles, row, used, k0, k, kLeft);
+      for (int64_t j = 0; j < count; ++j) {
+        const int64_t column = j * kPanelColumns, width = std::min(kPanelColumns, columns - column);
+        float* tile = cut ? sums + (strip * count + j) * tile_size : whole;
+        for (size_t t = 0; is_first && t < terms.size(); ++t) {
+          const Product& term = terms[t];
+          const int64_t depth = pairs_of(term.k);
+          tiles.multiply(term.a.strip(tiles, row, used, 0, term.k, kTermLeft), used,
+                         panels + begins[t] + j * depth * kPanelColumns, depth, width, part, false);
+          (t == 0 ? vectors.scale : vectors.axpy)(term.scale / main.scale, part, tile, used * kPanelColumns);
+        }
+        tiles.multiply(a, used, panels + j * pairs * kPanelColumns, pairs, width, tile,
+                       !is_first || !terms.empty());
+        if (is_last) store(tiles, tile, row, used, col0 + column, width, main.scale, target);
+      }
+    }
+  }
+}
+
+// matmul() as products.
+struct Products {
+  Product main;
+  std::vector<Product> terms;
+  Products(const MatmulArgs& args, int64_t k)
+      : main{left(*args.a, args.transpose_a), right(args.b, args.quantized_b, args.transpose_b), k,
+             args.alpha} {
+    for (const LowRankTerm& term : args.terms)
+      terms.push_back(
+          {left(*term.a, false), right(term.b, nullptr, term.transpose_b), term.a->cols(), term.scale});
+  }
+  static LeftOperand left(const Tensor& x, bool transposed) {
+    return {x.raw(), x.dtype(), x.cols(), transposed};
+  }
+  static RightOperand right(const Tensor* x, const QuantizedMatrix* quantized, bool transposed) {
+    if (quantized) return {nullptr, quantized->dtype, quantized->cols, transposed, quantized};
+    return {x->raw(), x->dtype(), x->cols(), transposed};
+  }
+};
+
+}  // namespace
+
+void bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
+  const Products products(args, k);
+  FETTLE_CHECK(products.terms.empty() || args.alpha != 0, "terms beside a product times {}", args.alpha);
+  const Tiling tiling(bf16_tiles(), m, n, k, thread_count());
+  std::vector<float> bias_buffer(args.bias && args.bias->dtype() != DType::kF32 ? static_cast<size_t>(n) : 0);
+  const float* bias = args.bias ? row_f32(*args.bias, 0, n, bias_buffer.data()) : nullptr;
+  const Target target{args.out->raw(), args.out->dtype(), n, args.beta, bias};
+  parallel_for(tiling.tiles_m * tiling.tiles_n, [&](int64_t tile) {
+    const int64_t row0 = tile % tiling.tiles_m * tiling.tile_m, col0 = tile / tiling.tiles_m * tiling.tile_n;
+    multiply_block(products.main, products.terms, tiling, row0, std::min(tiling.tile_m, m - row0), col0,
+                   std::min(tiling.tile_n, n - col0), target);
+  });
+}
+
+void rehearse_bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k, const ScratchNeed& need) {
+  const Bf16Tiles& tiles = bf16_tiles();
+  const Products products(args, k);
+  const Tiling tiling(tiles, m, n, k, thread_count());
+  const int64_t threads = tiling.tiles_m * tiling.tiles_n, depth = std::min(tiling.depth, k);
+  auto halves = [&](int slot, int64_t elements) {
+    if (elements > 0) need(slot, (elements + 1) / 2, threads);
+  };
+  int64_t words = 0;
+  auto operand = [&](const Product& product, int64_t used, int slot) {
+    words += rounded_up(used, tiles.unit) / 2 * tiling.tile_n;
+    halves(kConverted, product.b.converted_elements(tiling.tile_n));
+    if (product.a.in_place(tiles, tiles.strip, used)) return;
+    halves(slot, LeftOperand::copied_elements(tiles, used));
+    if (product.a.transposed && product.a.dtype != DType::kBF16) halves(kLeftBlock, tiles.strip * used);
+  };
+  operand(products.main, depth, kLeft);
+  for (const Product& term : products.terms) operand(term, term.k, kTermLeft);
+  need(kPanels, words, threads);
+  if (const int64_t sums = tiling.sums(tiles, k)) need(kSums, sums, threads);
+}
+
+void bf16_gemm(const Gemm& g) {
+  const Product product{
+      {g.a, DType::kBF16, g.lda, g.transpose_a}, {g.b, DType::kBF16, g.ldb, g.transpose_b}, g.k, g.alpha};
+  const Tiling tiling(bf16_tiles(), g.m, g.n, g.k, 1);
+  const Target target{g.c, g.out, g.ldc, g.beta, nullptr};
+  for (int64_t col0 = 0; col0 < g.n; col0 += tiling.tile_n)
+    for (int64_t row0 = 0; row0 < g.m; row0 += tiling.tile_m)
+      multiply_block(product, {}, tiling, row0, std::min(tiling.tile_m, g.m - row0), col0,
+                     std::min(tiling.tile_n, g.n - col0), target);
+}
+
+}  // namespace fettle::cpu

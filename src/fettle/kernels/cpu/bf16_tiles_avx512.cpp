@@ -1,0 +1,194 @@
+// Tiles of bf16 products with AVX512-BF16: 12 rows of 32 columns in 24 registers, two words of the panel and
+// one pair of the row in others (the scheme of Goto & van de Geijn, ACM TOMS 34(3), 2008).
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "fettle/kernels/cpu/bf16_tiles.h"
+
+#pragma GCC optimize("O3")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+#include <immintrin.h>
+
+namespace fettle::cpu {
+namespace {
+
+constexpr int64_t kStrip = 12, kLanes = 16;
+constexpr int64_t kPackedPair = 2 * kLanes;  ///< elements from pair to pair of a packed left operand
+
+template <int kRows, int kVectors, bool kPacked>
+void multiply_tile(const Bf16Rows& a, const uint32_t* panel, int64_t pairs, float* tile, bool add) {
+  __m512 sums[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < kVectors; ++j)
+      sums[i][j] = add ? _mm512_loadu_ps(tile + i * kPanelColumns + j * kLanes) : _mm512_setzero_ps();
+  const uint16_t* left = a.data;
+  const int64_t row = kPacked ? 2 : a.row, step = kPacked ? kPackedPair : 2;
+  for (int64_t p = 0; p < pairs; ++p, left += step, panel += kPanelColumns) {
+    __m512bh right[kVectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < kVectors; ++j)
+      right[j] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(panel + j * kLanes));
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      int32_t pair;
+      std::memcpy(&pair, left + i * row, sizeof pair);
+      const __m512bh both = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+#pragma GCC unroll 2
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = _mm512_dpbf16_ps(sums[i][j], both, right[j]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < kVectors; ++j) _mm512_storeu_ps(tile + i * kPanelColumns + j * kLanes, sums[i][j]);
+}
+
+using TileLoop = void (*)(const Bf16Rows&, const uint32_t*, int64_t, float*, bool);
+
+template <int kVectors, bool kPacked, size_t... kRows>
+constexpr std::array<TileLoop, kStrip> loops_of(std::index_sequence<kRows...>) {
+  return {multiply_tile<static_cast<int>(kRows) + 1, kVectors, kPacked>...};
+}
+template <int kVectors, bool kPacked>
+constexpr std::array<TileLoop, kStrip> kLoops =
+    loops_of<kVectors, kPacked>(std::make_index_sequence<kStrip>());
+
+void multiply(const Bf16Rows& a, int64_t rows, const uint32_t* panel, int64_t pairs, int64_t columns,
+              float* tile, bool add) {
+  const auto& loops = a.pair == kPackedPair ? (columns > kLanes ? kLoops<2, true> : kLoops<1, true>)
+                                            : (columns > kLanes ? kLoops<2, false> : kLoops<1, false>);
+  loops[static_cast<size_t>(rows - 1)](a, panel, pairs, tile, add);
+}
+
+// Words [i][j] become [j][i].
+void transpose(__m512i r[16]) {
+  __m512i t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+  }
+  // r[4 g + c]: of rows 4 g … 4 g + 3, column 4 l + c in the l-th quarter.
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const __m512i even = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88),
+                  odd = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xDD);
+    const __m512i even2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88),
+                  odd2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xDD);
+    t[c] = _mm512_shuffle_i32x4(even, even2, 0x88);
+    t[8 + c] = _mm512_shuffle_i32x4(even, even2, 0xDD);
+    t[4 + c] = _mm512_shuffle_i32x4(odd, odd2, 0x88);
+    t[12 + c] = _mm512_shuffle_i32x4(odd, odd2, 0xDD);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = t[i];
+}
+
+__mmask32 first(int64_t n) {
+  return static_cast<__mmask32>((uint64_t{1} << std::clamp<int64_t>(n, 0, 32)) - 1);
+}
+
+void pack_rows(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel) {
+  const int64_t pairs = (k + 1) / 2;
+  for (int64_t j = 0; j < columns; j += kLanes) {
+    const int64_t present = std::clamp<int64_t>(columns - j, 0, kLanes);
+    for (int64_t p = 0; p < pairs; p += kLanes) {
+      const __mmask32 mask = first(k - 2 * p);
+      __m512i words[16];
+      if (present == kLanes && mask == 0xFFFFFFFFu) {
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) words[i] = _mm512_loadu_si512(w + (j + i) * ld + 2 * p);
+      } else {
+        for (int i = 0; i < 16; ++i)
+          words[i] =
+              i < present ? _mm512_maskz_loadu_epi16(mask, w + (j + i) * ld + 2 * p) : _mm512_setzero_si512();
+      }
+      transpose(words);
+      const int64_t count = std::min(kLanes, pairs - p);
+      for (int64_t i = 0; i < count; ++i) _mm512_storeu_si512(panel + (p + i) * kPanelColumns + j, words[i]);
+    }
+  }
+}
+
+// Words of two rows, the first in the low halves: 16 columns.
+__m512i interleaved(__m256i even, __m256i odd) {
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
+}
+
+void pack_columns(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel) {
+  const __mmask16 low = static_cast<__mmask16>(first(columns)),
+                  high = static_cast<__mmask16>(first(columns - kLanes));
+  const __m256i zero = _mm256_setzero_si256();
+  for (int64_t p = 0; 2 * p < k; ++p) {
+    const uint16_t *even = w + 2 * p * ld, *odd = even + ld;
+    const bool pair = 2 * p + 1 < k;
+    uint32_t* out = panel + p * kPanelColumns;
+    _mm512_storeu_si512(out, interleaved(_mm256_maskz_loadu_epi16(low, even),
+                                         pair ? _mm256_maskz_loadu_epi16(low, odd) : zero));
+    if (columns > kLanes)
+      _mm512_storeu_si512(out + kLanes,
+                          interleaved(_mm256_maskz_loadu_epi16(high, even + kLanes),
+                                      pair ? _mm256_maskz_loadu_epi16(high, odd + kLanes) : zero));
+  }
+}
+
+// Pairs of 16 rows side by side, of which the first are used.
+Bf16Rows pack_transposed(const uint16_t* a, int64_t ld, int64_t rows, int64_t k, uint16_t* out) {
+  const __mmask16 mask = static_cast<__mmask16>(first(rows));
+  for (int64_t p = 0; 2 * p < k; ++p) {
+    const __m256i even = _mm256_maskz_loadu_epi16(mask, a + 2 * p * ld),
+                  odd = 2 * p + 1 < k ? _mm256_maskz_loadu_epi16(mask, a + (2 * p + 1) * ld)
+                                      : _mm256_setzero_si256();
+    _mm512_storeu_si512(out + p * kPackedPair, interleaved(even, odd));
+  }
+  return {out, 2, kPackedPair};
+}
+
+template <bool kBf16, bool kAddOld>
+void store_rows(const float* tile, int64_t rows, int64_t columns, const TileOutput& o) {
+  const __m512 alpha = _mm512_set1_ps(o.alpha), beta = _mm512_set1_ps(o.beta);
+  for (int64_t j = 0; j < columns; j += kLanes) {
+    const __mmask16 mask = static_cast<__mmask16>(first(columns - j));
+    const __m512 bias = o.bias ? _mm512_maskz_loadu_ps(mask, o.bias + j) : _mm512_setzero_ps();
+    for (int64_t i = 0; i < rows; ++i) {
+      __m512 value = _mm512_fmadd_ps(alpha, _mm512_loadu_ps(tile + i * kPanelColumns + j), bias);
+      if constexpr (kBf16) {
+        auto* out = static_cast<uint16_t*>(o.out) + i * o.ld + j;
+        if (kAddOld) {
+          const __m512i old =
+              _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, out)), 16);
+          value = _mm512_fmadd_ps(beta, _mm512_castsi512_ps(old), value);
+        }
+        _mm256_mask_storeu_epi16(out, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value)));
+      } else {
+        float* out = static_cast<float*>(o.out) + i * o.ld + j;
+        if (kAddOld) value = _mm512_fmadd_ps(beta, _mm512_maskz_loadu_ps(mask, out), value);
+        _mm512_mask_storeu_ps(out, mask, value);
+      }
+    }
+  }
+}
+
+void store(const float* tile, int64_t rows, int64_t columns, const TileOutput& output) {
+  const auto rows_into = output.bf16
+                             ? (output.beta != 0 ? store_rows<true, true> : store_rows<true, false>)
+                             : (output.beta != 0 ? store_rows<false, true> : store_rows<false, false>);
+  rows_into(tile, rows, columns, output);
+}
+
+}  // namespace
+
+const Bf16Tiles kAvx512Bf16Tiles = {kStrip, 2, multiply, pack_rows, pack_columns, pack_transposed, store};
+
+}  // namespace fettle::cpu
