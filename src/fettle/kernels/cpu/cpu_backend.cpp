@@ -130,13 +130,14 @@ class CpuBackend final : public Backend {
     const float* w = row_f32(weight, 0, width, w_buffer.data());
     const float* r = rstd.data<float>();
     if (dx.defined())
-      for_row_runs(
-          rows, width, std::array{in(dy), in(x), in(residual), out(dx)}, [&](const Run<4>& run, int64_t row) {
-            const RowKernels& k = run.kernels();
-            const float dot = k.dot_weighted(run[0], w, run[1], width), cubed = r[row] * r[row] * r[row];
-            k.rms_norm_backward(run[0], w, run[1], r[row], cubed * dot / static_cast<float>(width), run[2],
-                                run[3], width);
-          });
+      for_row_runs(rows, width, std::array{in(dy), in(x), in(residual), out(dx)},
+                   [&](const Run<4>& run, int64_t row) {
+                     const RowKernels& k = run.kernels();
+                     const float dot = k.dot_weighted(run[0], w, run[1], 0.0f, width),
+                                 cubed = r[row] * r[row] * r[row];
+                     k.rms_norm_backward(run[0], w, run[1], r[row], cubed * dot / static_cast<float>(width),
+                                         run[2], run[3], width);
+                   });
     if (!dweight.defined()) return;
     std::vector<float> total;
     const std::array operands{in(dy), in(x)};
@@ -144,68 +145,50 @@ class CpuBackend final : public Backend {
         rows, width, 1,
         [&](int64_t row, float* partial) {
           Run<2> run(operands, row * width, width);
-          run.kernels().add_column_products(r[row], run[0], run[1], partial, width);
+          run.kernels().add_column_products(r[row], run[0], run[1], 0.0f, partial, width);
         },
         total);
     add_into(dweight, total.data());
   }
   void layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor& y,
                   Tensor& mean, Tensor& rstd) override {
-    int64_t width = x.cols();
+    const int64_t width = x.cols();
     std::vector<float> w_buffer(static_cast<size_t>(width)), b_buffer(static_cast<size_t>(width));
     const float* w = row_f32(weight, 0, width, w_buffer.data());
     const float* b = bias.defined() ? row_f32(bias, 0, width, b_buffer.data()) : b_buffer.data();
-    for_rows(x.rows(), width, [&](int64_t row) {
-      const VectorKernels& v = vector_kernels();
-      float* centred = scratch_f32(0, width);
-      read_f32(at(x, row * width), x.dtype(), centred, width);
-      float average = v.sum(centred, width) / static_cast<float>(width);
-      for (int64_t j = 0; j < width; ++j) centred[j] -= average;
-      float inverse =
-          1.0f /
-          std::sqrt(static_cast<float>(v.sum_squares(centred, width) / static_cast<double>(width)) + eps);
+    for_row_runs(x.rows(), width, std::array{in(x), out(y)}, [&](const Run<2>& run, int64_t row) {
+      const RowKernels& k = run.kernels();
+      const float average = k.sum(run[0], width) / static_cast<float>(width);
+      const double variance = k.sum_squares(run[0], average, width) / static_cast<double>(width);
+      const float inverse = 1.0f / std::sqrt(static_cast<float>(variance) + eps);
       mean.data<float>()[row] = average;
       rstd.data<float>()[row] = inverse;
-      OutRow out(y, row * width, width, scratch_f32(1, width));
-      v.scale(inverse, centred, out.data(), width);
-      v.multiply(out.data(), w, out.data(), width);
-      v.add(out.data(), b, out.data(), width);
-      out.store();
+      k.layer_norm(run[0], w, b, average, inverse, run[1], width);
     });
   }
   void layer_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
                            const Tensor& rstd, Tensor& dx, Tensor& dweight, Tensor& dbias) override {
-    int64_t width = x.cols();
+    const int64_t width = x.cols();
     std::vector<float> w_buffer(static_cast<size_t>(width));
     const float* w = row_f32(weight, 0, width, w_buffer.data());
-    auto normalised = [&](int64_t row, float* out) {
-      read_f32(at(x, row * width), x.dtype(), out, width);
-      float m = mean.data<float>()[row], r = rstd.data<float>()[row];
-      for (int64_t j = 0; j < width; ++j) out[j] = (out[j] - m) * r;
-    };
+    const float *m = mean.data<float>(), *r = rstd.data<float>();
     if (dx.defined())
-      for_rows(x.rows(), width, [&](int64_t row) {
-        const VectorKernels& v = vector_kernels();
-        float *hat = scratch_f32(0, width), *g = scratch_f32(1, width);
-        normalised(row, hat);
-        v.multiply(row_f32(dy, row * width, width, scratch_f32(2, width)), w, g, width);
-        float sum = v.sum(g, width) / static_cast<float>(width),
-              dot = v.dot(g, hat, width) / static_cast<float>(width);
-        float r = rstd.data<float>()[row];
-        OutRow out(dx, row * width, width, scratch_f32(3, width));
-        for (int64_t j = 0; j < width; ++j) out.data()[j] = r * (g[j] - sum - hat[j] * dot);
-        out.store();
+      for_row_runs(x.rows(), width, std::array{in(dy), in(x), out(dx)}, [&](const Run<3>& run, int64_t row) {
+        const RowKernels& k = run.kernels();
+        const float count = static_cast<float>(width), sum = k.dot_columns(run[0], w, width),
+                    dot = k.dot_weighted(run[0], w, run[1], m[row], width);
+        k.layer_norm_backward(run[0], w, run[1], m[row], r[row], sum / count, r[row] * r[row] * dot / count,
+                              run[2], width);
       });
     if (!dweight.defined() && !dbias.defined()) return;
     std::vector<float> total;
+    const std::array operands{in(dy), in(x)};
     sum_rows(
         x.rows(), width, 2,
         [&](int64_t row, float* partial) {
-          const float* g = row_f32(dy, row * width, width, scratch_f32(0, width));
-          float* hat = scratch_f32(1, width);
-          normalised(row, hat);
-          vector_kernels().multiply_add(1.0f, g, hat, partial, width);
-          vector_kernels().add(partial + width, g, partial + width, width);
+          Run<2> run(operands, row * width, width);
+          run.kernels().add_column_products(r[row], run[0], run[1], m[row], partial, width);
+          run.kernels().add_columns(run[0], partial + width, width);
         },
         total);
     if (dweight.defined()) add_into(dweight, total.data());
@@ -262,7 +245,7 @@ class CpuBackend final : public Backend {
         a.rows(), width, 1,
         [&](int64_t r, float* partial) {
           Run<2> run(operands, r * width, width);
-          run.kernels().add_column_products(1.0f, run[0], run[1], partial, width);
+          run.kernels().add_column_products(1.0f, run[0], run[1], 0.0f, partial, width);
         },
         total);
     add_into(out, total.data());
@@ -302,14 +285,13 @@ class CpuBackend final : public Backend {
   void embedding_backward(std::span<const int32_t> ids, const Tensor& dout, Tensor& dtable) override {
     // A thread owns a range of columns, so rows that occur twice are added in token order by one thread.
     int64_t width = dtable.cols();
-    constexpr int64_t kColumns = 64;
+    constexpr int64_t kColumns = 128;
+    const RowKernels& k = row_kernels(dout.dtype());
     parallel_for((width + kColumns - 1) / kColumns, [&](int64_t chunk) {
-      int64_t begin = chunk * kColumns, n = std::min(kColumns, width - begin);
-      for (size_t t = 0; t < ids.size(); ++t) {
-        float* target = dtable.data<float>() + ids[t] * width + begin;
-        vector_kernels().add(
-            target, row_f32(dout, static_cast<int64_t>(t) * width + begin, n, scratch_f32(0, n)), target, n);
-      }
+      const int64_t begin = chunk * kColumns, n = std::min(kColumns, width - begin);
+      for (size_t t = 0; t < ids.size(); ++t)
+        k.add_columns(at(dout, static_cast<int64_t>(t) * width + begin),
+                      dtable.data<float>() + ids[t] * width + begin, n);
     });
   }
   void gather_rows(const Tensor& x, std::span<const int32_t> rows, Tensor& out) override {

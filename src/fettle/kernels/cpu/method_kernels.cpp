@@ -23,13 +23,8 @@ void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Ten
   std::vector<float> buffer(static_cast<size_t>(width)), bias_buffer(static_cast<size_t>(width));
   const float* s = row_f32(scale, 0, width, buffer.data());
   const float* b = bias.defined() ? row_f32(bias, 0, width, bias_buffer.data()) : nullptr;
-  for_rows(x.rows(), width, [&](int64_t r) {
-    const float* source = row_f32(x, r * width, width, scratch_f32(0, width));
-    OutRow y(out, r * width, width, scratch_f32(1, width));
-    vector_kernels().multiply(source, s, y.data(), width);
-    if (b) vector_kernels().add(y.data(), b, y.data(), width);
-    y.store();
-  });
+  for_row_runs(x.rows(), width, std::array{in(x), cpu::out(out)},
+               [&](const Run<2>& run, int64_t) { run.kernels().scale_columns(run[0], s, b, run[1], width); });
 }
 
 void transpose_last(const Tensor& x, Tensor& out) {

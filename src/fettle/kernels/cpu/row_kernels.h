@@ -35,11 +35,21 @@ struct RowKernels {
   // --- with f32 columns w ---
   /// y = w * (r x rounded to the type), as LlamaRMSNorm.
   void (*rms_norm)(const void* x, const float* w, float r, void* y, int64_t n);
-  /// Sum of dy * w * x.
-  float (*dot_weighted)(const void* dy, const float* w, const void* x, int64_t n);
+  /// Sum of x w.
+  float (*dot_columns)(const void* x, const float* w, int64_t n);
+  /// Sum of dy w (x - centre).
+  float (*dot_weighted)(const void* dy, const float* w, const void* x, float centre, int64_t n);
   /// dx = r (dy w) - c x (+ residual, which may be null)
   void (*rms_norm_backward)(const void* dy, const float* w, const void* x, float r, float c,
                             const void* residual, void* dx, int64_t n);
+  /// y = w r (x - mean) + bias
+  void (*layer_norm)(const void* x, const float* w, const float* bias, float mean, float r, void* y,
+                     int64_t n);
+  /// dx = r (dy w - less - c (x - mean))
+  void (*layer_norm_backward)(const void* dy, const float* w, const void* x, float mean, float r, float less,
+                              float c, void* dx, int64_t n);
+  /// y = x w (+ bias, which may be null)
+  void (*scale_columns)(const void* x, const float* w, const float* bias, void* y, int64_t n);
   /// y = scale * exp(x - shift) - less
   void (*softmax)(const void* x, float shift, float scale, float less, void* y, int64_t n);
   /// Each of `heads` heads of `dim`: halves [0, half) and [half, 2 half) turned, what is beyond copied.
@@ -47,8 +57,8 @@ struct RowKernels {
                  int64_t dim, int64_t half);
   // --- onto f32 columns ---
   void (*add_columns)(const void* x, float* sum, int64_t n);  ///< sum += x
-  /// sum += a x y
-  void (*add_column_products)(float a, const void* x, const void* y, float* sum, int64_t n);
+  /// sum += a x (y - centre)
+  void (*add_column_products)(float a, const void* x, const void* y, float centre, float* sum, int64_t n);
 };
 
 /// For the best instruction set that the CPU and $FETTLE_CPU allow; `dtype` is kF32, kBF16 or kF16.
