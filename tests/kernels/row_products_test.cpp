@@ -8,7 +8,8 @@
 
 #include "fettle/base/random.h"
 #include "fettle/base/system.h"
-#include "fettle/tensor/tensor.h"
+#include "fettle/kernels/backend.h"
+#include "fettle/kernels/quantized.h"
 
 namespace fettle::cpu {
 namespace {
@@ -114,6 +115,90 @@ TEST_F(RowProductsTest, NothingBehindARowIsRead) {
       EXPECT_TRUE(std::isnan(y[1])) << table.name;
     }
   }
+}
+
+// The 4-bit kernels of every instruction set: lengths of half a register of words, blocks that span rows and
+// rows that begin inside a block.
+TEST_F(RowProductsTest, CodesAgreeWithTheirValues) {
+  for (QuantKind kind : {QuantKind::kNF4, QuantKind::kFP4})
+    for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16})
+      for (int64_t blocksize : {64, 128, 256, 1024})
+        for (int64_t k : {64, 128, 192, 896}) {
+          const int64_t n = 6, first = 1, rows = n - first;
+          auto w = quantize_4bit(Tensor::from(normal(n * k), {n, k}).to(dtype), kind, blocksize, true);
+          const int64_t begin = first * k, block = begin / blocksize;
+          std::vector<float> scales(static_cast<size_t>(w->blocks() - block)),
+              values(static_cast<size_t>(n * k));
+          block_scales(*w, block, w->blocks() - block, scales.data());
+          dequantize(*w, 0, n * k, values.data());
+          const CodeRows codes{.packed = w->packed.data<uint8_t>() + begin / 2,
+                               .code = quant_code(kind).data(),
+                               .scales = scales.data(),
+                               .begin = begin % blocksize,
+                               .blocksize = blocksize,
+                               .rounding = dtype == DType::kBF16  ? Rounding::kBf16
+                                           : dtype == DType::kF16 ? Rounding::kF16
+                                                                  : Rounding::kNone};
+          const std::vector<float> x = normal(kFewRows * k);
+          for (const Table& table : tables()) {
+            SCOPED_TRACE(fmt::format("{} {} {} blocks of {} k {}", table.name, quant_kind_name(kind),
+                                     dtype_name(dtype), blocksize, k));
+            std::vector<float> ordered(static_cast<size_t>(kFewRows * padded_code_row(k)), NAN),
+                alone(static_cast<size_t>(kFewRows * rows));
+            for (int64_t i = 0; i < kFewRows; ++i) {
+              float* row = ordered.data() + i * padded_code_row(k);
+              table.products->in_code_order(x.data() + i * k, k, row);
+              table.products->codes(row, 1, k, codes, rows, alone.data() + i * rows);
+            }
+            for (int64_t i = 0; i < kFewRows; ++i)
+              for (int64_t j = 0; j < rows; ++j) {
+                double want = 0, size = 0;
+                for (int64_t t = 0; t < k; ++t) {
+                  const double term = static_cast<double>(x[static_cast<size_t>(i * k + t)]) *
+                                      values[static_cast<size_t>((first + j) * k + t)];
+                  want += term;
+                  size += std::abs(term);
+                }
+                ASSERT_NEAR(alone[static_cast<size_t>(i * rows + j)], want, 2e-6 * size);
+              }
+            for (int64_t m = 2; m <= kFewRows; ++m) {
+              std::vector<float> together(static_cast<size_t>(m * rows));
+              table.products->codes(ordered.data(), m, k, codes, rows, together.data());
+              EXPECT_EQ(std::memcmp(together.data(), alone.data(), together.size() * 4), 0) << m << " rows";
+            }
+          }
+        }
+}
+
+// Products of quantised weights as the backend cuts them, of every block size and of lengths that no kernel
+// takes whole, against the reference backend, which dequantises.
+TEST_F(RowProductsTest, QuantisedWeightsOfAnyShape) {
+  auto compare = [&](const QuantizedMatrix& w, const std::string& what) {
+    for (int64_t m = 1; m <= kFewRows; ++m) {
+      const Tensor x = Tensor::from(normal(m * w.cols), {m, w.cols}),
+                   bias = Tensor::from(normal(w.rows), {w.rows});
+      auto product = [&](Backend& backend) {
+        Tensor y = Tensor::zeros({m, w.rows}, DType::kF32);
+        backend.matmul(
+            {.a = &x, .quantized_b = &w, .out = &y, .transpose_b = true, .alpha = 0.5f, .bias = &bias});
+        return y;
+      };
+      const Tensor want = product(reference_backend()), got = product(cpu_backend());
+      double size = 0;
+      for (float v : want.span<float>()) size = std::max<double>(size, std::abs(v));
+      for (int64_t i = 0; i < want.numel(); ++i)
+        ASSERT_NEAR(got.data<float>()[i], want.data<float>()[i], 3e-6 * size) << what << ", m " << m;
+    }
+  };
+  for (int64_t k : {33, 64, 100, 320})
+    for (int64_t n : {3, 700}) {
+      const Tensor values = Tensor::from(normal(n * k), {n, k}).to(DType::kBF16);
+      for (int64_t blocksize = 32; blocksize <= 4096; blocksize *= 2)
+        for (bool nested : {false, true})
+          compare(*quantize_4bit(values, QuantKind::kNF4, blocksize, nested),
+                  fmt::format("[{}, {}], blocks of {}", n, k, blocksize));
+      compare(*quantize_8bit(values), fmt::format("[{}, {}], 8 bits", n, k));
+    }
 }
 
 }  // namespace

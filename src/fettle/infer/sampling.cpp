@@ -17,13 +17,23 @@ void penalise_repetition(std::span<float> logits, std::span<const int32_t> histo
   }
 }
 
+// The first of the highest scores.
+int32_t most_likely(std::span<const float> logits) {
+  const size_t n = logits.size();
+  const float* scores = logits.data();
+  float top = scores[0];
+#pragma omp simd reduction(max : top)
+  for (size_t i = 0; i < n; ++i) top = scores[i] > top ? scores[i] : top;
+  const auto found = std::find(logits.begin(), logits.end(), top);
+  return found == logits.end() ? 0 : static_cast<int32_t>(found - logits.begin());  // none equals NaN
+}
+
 }  // namespace
 
 int32_t pick_token(std::span<float> logits, std::span<const int32_t> history, const SamplingOptions& options,
                    RandomStream& random) {
   if (options.repetition_penalty != 1.0) penalise_repetition(logits, history, options.repetition_penalty);
-  if (!options.do_sample)
-    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  if (!options.do_sample) return most_likely(logits);
 
   // Candidates from most to least likely; ties by id, so the choice is a function of the logits alone.
   size_t count = logits.size();

@@ -442,13 +442,31 @@ std::shared_ptr<QuantizedMatrix> quantize_8bit(const Tensor& values) {
   return m;
 }
 
+float int8_scale(const QuantizedMatrix& m, int64_t row) {
+  return m.absmax.data<float>()[row] * 7.874015718698502e-3f;  // 1 / 127
+}
+
+void block_scales(const QuantizedMatrix& m, int64_t begin, int64_t count, float* out) {
+  if (!m.nested) {
+    std::copy_n(m.absmax.data<float>() + begin, count, out);
+    return;
+  }
+  const float* map = dynamic_map().data();
+  const uint8_t* codes = m.absmax.data<uint8_t>();
+  for (int64_t i = begin, end = begin + count; i < end;) {
+    const int64_t stop = std::min(end, (i / kNestedBlock + 1) * kNestedBlock);
+    const float scale = m.nested_absmax.data<float>()[i / kNestedBlock];
+    for (; i < stop; ++i) *out++ = map[codes[i]] * scale + m.nested_offset;
+  }
+}
+
 void dequantize(const QuantizedMatrix& m, int64_t begin, int64_t count, float* out, bool rounded) {
   const int64_t end = begin + count;
   if (m.kind == QuantKind::kInt8) {
     const int8_t* q = m.packed.data<int8_t>();
     for (int64_t i = begin; i < end;) {
       int64_t row = i / m.cols, stop = std::min(end, (row + 1) * m.cols);
-      float scale = m.absmax.data<float>()[row] * 7.874015718698502e-3f;
+      float scale = int8_scale(m, row);
       float* target = out + (i - begin);
       for (int64_t k = 0; k < stop - i; ++k) target[k] = static_cast<float>(q[i + k]) * scale;
       i = stop;

@@ -51,6 +51,10 @@ std::shared_ptr<QuantizedMatrix> quantize_4bit(const Tensor& values, QuantKind k
 /// As int8_vectorwise_quant of an f16 weight.
 std::shared_ptr<QuantizedMatrix> quantize_8bit(const Tensor& values);
 
+/// Scales of the 4-bit blocks [begin, begin + count), f32.
+void block_scales(const QuantizedMatrix& matrix, int64_t begin, int64_t count, float* out);
+/// What a row of an 8-bit matrix is multiplied with.
+float int8_scale(const QuantizedMatrix& matrix, int64_t row);
 /// Elements [begin, begin + count) in row-major order, f32, rounded to `dtype` of the matrix unless the
 /// caller rounds to the same dtype anyway.
 void dequantize(const QuantizedMatrix& matrix, int64_t begin, int64_t count, float* out, bool rounded = true);

@@ -15,6 +15,73 @@ int64_t rows_of_chunk(int64_t n, int64_t row_bytes) {
   return (bytes / row_bytes + kTogether) / kTogether * kTogether;
 }
 
+// Rows of x that products of `w` want, and whether they take its codes as they are.
+struct FewRows {
+  std::vector<float> rows;
+  bool codes = false;
+  FewRows(const Tensor& a, int64_t m, int64_t k, const QuantizedMatrix* w) {
+    codes = w && w->kind != QuantKind::kInt8 && k % kCodeRun == 0 && w->blocksize % kCodeRun == 0;
+    const int64_t stride = codes ? padded_code_row(k) : padded_row(k);
+    rows.resize(static_cast<size_t>(m * stride));
+    std::vector<float> row(static_cast<size_t>(codes ? k : 0));
+    for (int64_t i = 0; i < m; ++i) {
+      read_f32(at(a, i * k), a.dtype(), codes ? row.data() : rows.data() + i * stride, k);
+      if (codes) row_products().in_code_order(row.data(), k, rows.data() + i * stride);
+    }
+  }
+};
+
+// y[m, rows] = x Wᵀ for rows of a dense weight from `first` on.
+void dense_products(const float* x, int64_t m, int64_t k, const Tensor& w, int64_t first, int64_t rows,
+                    float* y) {
+  const RowProducts& products = row_products();
+  const std::byte* from = at(w, first * k);
+  switch (w.dtype()) {
+    case DType::kF32:
+      return products.f32(x, m, k, reinterpret_cast<const float*>(from), rows, y);
+    case DType::kBF16:
+      return products.bf16(x, m, k, reinterpret_cast<const uint16_t*>(from), rows, y);
+    case DType::kF16:
+      return products.f16(x, m, k, reinterpret_cast<const uint16_t*>(from), rows, y);
+    default:
+      FETTLE_CHECK(false, "the CPU backend has no products of {}", dtype_name(w.dtype()));
+  }
+}
+
+// The same of a quantised weight.
+void quantized_products(const FewRows& x, int64_t m, int64_t k, const QuantizedMatrix& w, int64_t first,
+                        int64_t rows, float* y) {
+  const RowProducts& products = row_products();
+  if (x.codes) {
+    const int64_t begin = first * k, block = begin / w.blocksize,
+                  blocks = (begin + rows * k - 1) / w.blocksize - block + 1;
+    float* scales = scratch_f32(16, blocks);
+    block_scales(w, block, blocks, scales);
+    const CodeRows codes{.packed = w.packed.data<uint8_t>() + begin / 2,
+                         .code = quant_code(w.kind).data(),
+                         .scales = scales,
+                         .begin = begin - block * w.blocksize,
+                         .blocksize = w.blocksize,
+                         .rounding = w.dtype == DType::kBF16  ? Rounding::kBf16
+                                     : w.dtype == DType::kF16 ? Rounding::kF16
+                                                              : Rounding::kNone};
+    return products.codes(x.rows.data(), m, k, codes, rows, y);
+  }
+  if (w.kind == QuantKind::kInt8 && w.dtype == DType::kF32) {
+    products.int8(x.rows.data(), m, k, w.packed.data<int8_t>() + first * k, rows, y);
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < rows; ++j) y[i * rows + j] *= int8_scale(w, first + j);
+    return;
+  }
+  float* values = scratch_f32(16, k);
+  for (int64_t j = 0; j < rows; ++j) {
+    dequantize(w, (first + j) * k, k, values);
+    float one[kFewRows];
+    products.f32(x.rows.data(), m, k, values, 1, one);
+    for (int64_t i = 0; i < m; ++i) y[i * rows + j] = one[i];
+  }
+}
+
 }  // namespace
 
 bool takes_few_rows(const MatmulArgs& args, int64_t m) {
@@ -23,13 +90,9 @@ bool takes_few_rows(const MatmulArgs& args, int64_t m) {
 
 void few_rows(const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
   const VectorKernels& v = vector_kernels();
-  const RowProducts& products = row_products();
-  const Tensor& a = *args.a;
   Tensor& out = *args.out;
-  const int64_t stride = padded_row(k);
-  std::vector<float> x(static_cast<size_t>(m * stride));
-  for (int64_t i = 0; i < m; ++i) read_f32(at(a, i * k), a.dtype(), x.data() + i * stride, k);
   const QuantizedMatrix* quantized = args.quantized_b;
+  const FewRows x(*args.a, m, k, quantized);
   const int64_t row_bytes =
       std::max<int64_t>(1, quantized ? k / (quantized->kind == QuantKind::kInt8 ? 1 : 2)
                                      : k * static_cast<int64_t>(dtype_size(args.b->dtype())));
@@ -37,31 +100,10 @@ void few_rows(const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
   parallel_for((n + run - 1) / run, [&](int64_t chunk) {
     const int64_t first = chunk * run, rows = std::min(run, n - first);
     float* const y = scratch_f32(15, m * rows);
-    if (quantized) {
-      float* values = scratch_f32(16, k);
-      for (int64_t j = 0; j < rows; ++j) {
-        dequantize(*quantized, (first + j) * k, k, values, quantized->dtype == DType::kF16);
-        if (quantized->dtype == DType::kBF16) v.round_bf16(values, k);
-        float one[kFewRows];
-        products.f32(x.data(), m, k, values, 1, one);
-        for (int64_t i = 0; i < m; ++i) y[i * rows + j] = one[i];
-      }
-    } else {
-      const std::byte* w = at(*args.b, first * k);
-      switch (args.b->dtype()) {
-        case DType::kF32:
-          products.f32(x.data(), m, k, reinterpret_cast<const float*>(w), rows, y);
-          break;
-        case DType::kBF16:
-          products.bf16(x.data(), m, k, reinterpret_cast<const uint16_t*>(w), rows, y);
-          break;
-        case DType::kF16:
-          products.f16(x.data(), m, k, reinterpret_cast<const uint16_t*>(w), rows, y);
-          break;
-        default:
-          FETTLE_CHECK(false, "the CPU backend has no products of {}", dtype_name(args.b->dtype()));
-      }
-    }
+    if (quantized)
+      quantized_products(x, m, k, *quantized, first, rows, y);
+    else
+      dense_products(x.rows.data(), m, k, *args.b, first, rows, y);
     float* const buffer = scratch_f32(17, rows);
     for (int64_t i = 0; i < m; ++i) {
       float* const row = y + i * rows;

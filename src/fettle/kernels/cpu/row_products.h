@@ -15,11 +15,32 @@ inline int64_t padded_row(int64_t k) {
   return (k + kRowLanes - 1) / kRowLanes * kRowLanes;
 }
 
+/// Rows of 4-bit codes, side by side (kernels/quantized.h). A row's length and a block are multiples of
+/// kCodeRun, so no run of so many codes has two scales.
+inline constexpr int64_t kCodeRun = 64;
+enum class Rounding { kNone, kBf16, kF16 };
+struct CodeRows {
+  const uint8_t* packed;
+  const float* code;    ///< 16 values
+  const float* scales;  ///< of the blocks, from the one that holds the first code on
+  int64_t begin;        ///< place of the first code in its block
+  int64_t blocksize;
+  Rounding rounding;  ///< of code times scale
+};
+/// Floats of a row of x in the order of codes.
+inline int64_t padded_code_row(int64_t k) {
+  return (k + 127) / 128 * 128;
+}
+
 /// y[i * rows + j] = x_i · w_j for x [m, padded_row(k)] in f32 and weights [rows, k]; m from 1 to kFewRows.
 struct RowProducts {
   void (*f32)(const float* x, int64_t m, int64_t k, const float* w, int64_t rows, float* y);
   void (*bf16)(const float* x, int64_t m, int64_t k, const uint16_t* w, int64_t rows, float* y);
   void (*f16)(const float* x, int64_t m, int64_t k, const uint16_t* w, int64_t rows, float* y);
+  void (*int8)(const float* x, int64_t m, int64_t k, const int8_t* w, int64_t rows, float* y);
+  /// Here x is [m, padded_code_row(k)], each row in the order that in_code_order() gives it.
+  void (*codes)(const float* x, int64_t m, int64_t k, const CodeRows& w, int64_t rows, float* y);
+  void (*in_code_order)(const float* x, int64_t k, float* ordered);
 };
 
 /// For the instruction set of vector_kernels().
