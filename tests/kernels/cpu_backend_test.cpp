@@ -273,17 +273,21 @@ TEST_P(CpuBackendTest, ScaledColumns) {
 TEST_P(CpuBackendTest, RotatedBlocks) {
   std::vector<int32_t> mixed(60);
   for (size_t i = 0; i < mixed.size(); ++i) mixed[i] = static_cast<int32_t>(i * 7 % 60);
-  for (bool shared : {false, true})
-    for (const std::vector<int32_t>& order : {std::vector<int32_t>(), mixed}) {
-      Tensor x = act({150, 60}), d = act({150, 60}), r = random({shared ? 1 : 12, 5, 5}, DType::kF32);
-      check([&](Backend& k) -> Outputs {
-        Tensor y = out({150, 60}), z = out({150, 60}), dr = f32(r.shape());
-        k.rotate_blocks(x, r, false, order, y);
-        k.rotate_blocks(x, r, true, order, z);
-        k.add_block_products(x, d, order, dr);
-        return {y, z, dr};
-      });
-    }
+  for (int64_t size : {5, 12, 20})
+    for (bool shared : {false, true})
+      for (const std::vector<int32_t>& order : {std::vector<int32_t>(), mixed}) {
+        Tensor x = act({150, 60}), d = act({150, 60}),
+               r = random({shared ? 1 : 60 / size, size, size}, DType::kF32);
+        check(
+            [&](Backend& k) -> Outputs {
+              Tensor y = out({150, 60}), z = x.clone(), dr = f32(r.shape());
+              k.rotate_blocks(x, r, false, order, y);
+              k.rotate_blocks(z, r, true, order, z);
+              k.add_block_products(x, d, order, dr);
+              return {y, z, dr};
+            },
+            5e-6);
+      }
 }
 
 TEST_P(CpuBackendTest, TransposedLastAxes) {

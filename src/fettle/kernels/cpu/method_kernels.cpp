@@ -5,15 +5,27 @@
 namespace fettle::cpu {
 namespace {
 
-const float* in_order(const float* row, std::span<const int32_t> order, float* out) {
-  for (size_t i = 0; i < order.size(); ++i) out[i] = row[order[i]];
-  return out;
+// Blocks of a row as the vector kernels take them: columns in `order`, space for a vector past the end.
+constexpr int64_t kMostLanes = 16, kPanelRows = 32;
+
+int64_t padded(int64_t n) {
+  return (n + kMostLanes - 1) / kMostLanes * kMostLanes;
 }
 
-// The elements of a row that starts at `row` that lie in `columns`.
-const float* elements_f32(const Tensor& t, int64_t row, std::span<const int32_t> columns, float* out) {
-  for (size_t i = 0; i < columns.size(); ++i) read_f32(at(t, row + columns[i]), t.dtype(), out + i, 1);
-  return out;
+// `rows` rows of x from `first` as f32 [rows, width + kMostLanes].
+float* panel_f32(const Tensor& x, int64_t first, int64_t rows, std::span<const int32_t> order, int slot) {
+  const int64_t width = x.cols(), stride = width + kMostLanes;
+  float* panel = scratch_f32(slot, kPanelRows * stride);
+  for (int64_t r = 0; r < rows; ++r) {
+    float* target = panel + r * stride;
+    if (order.empty()) {
+      read_f32(at(x, (first + r) * width), x.dtype(), target, width);
+      continue;
+    }
+    const float* row = row_f32(x, (first + r) * width, width, scratch_f32(slot + 1, width));
+    for (size_t i = 0; i < order.size(); ++i) target[i] = row[order[i]];
+  }
+  return panel;
 }
 
 }  // namespace
@@ -45,61 +57,58 @@ void transpose_last(const Tensor& x, Tensor& out) {
 
 void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, std::span<const int32_t> order,
                    Tensor& out) {
-  int64_t width = x.cols(), size = blocks.dim(1), count = width / size;
-  const float* r = blocks.data<float>();
-  const bool shared = blocks.dim(0) == 1;
-  // Rows of R for the inner axpy; its transpose is made once.
-  std::vector<float> turned;
-  if (transpose) {
-    turned.resize(static_cast<size_t>(blocks.numel()));
-    for (int64_t n = 0; n < blocks.dim(0); ++n)
-      for (int64_t i = 0; i < size; ++i)
-        for (int64_t j = 0; j < size; ++j)
-          turned[static_cast<size_t>((n * size + j) * size + i)] = r[(n * size + i) * size + j];
-    r = turned.data();
-  }
-  for_rows(x.rows(), width * size, [&](int64_t row) {
-    const float* source = row_f32(x, row * width, width, scratch_f32(0, width));
-    if (!order.empty()) source = in_order(source, order, scratch_f32(2, width));
-    float* sum = scratch_f32(1, width);
-    std::memset(sum, 0, static_cast<size_t>(width) * 4);
-    for (int64_t n = 0; n < count; ++n) {
-      const float* matrix = r + (shared ? 0 : n * size * size);
-      for (int64_t i = 0; i < size; ++i)
-        vector_kernels().axpy(source[n * size + i], matrix + i * size, sum + n * size, size);
+  const int64_t width = x.cols(), size = blocks.dim(1), count = width / size, stride = width + kMostLanes;
+  // Rows of R, or of its transpose, in whole vectors.
+  const int64_t columns = padded(size), area = size * columns;
+  const int64_t step = blocks.dim(0) == 1 ? 0 : area;
+  std::vector<float> matrices(static_cast<size_t>(blocks.dim(0) * area));
+  for (int64_t n = 0; n < blocks.dim(0); ++n)
+    for (int64_t i = 0; i < size; ++i)
+      for (int64_t j = 0; j < size; ++j)
+        matrices[static_cast<size_t>(n * area + i * columns + j)] =
+            blocks.data<float>()[n * size * size + (transpose ? j * size + i : i * size + j)];
+  parallel_for((x.rows() + kPanelRows - 1) / kPanelRows, [&](int64_t chunk) {
+    const int64_t first = chunk * kPanelRows, rows = std::min(kPanelRows, x.rows() - first);
+    const float* source = panel_f32(x, first, rows, order, 0);
+    float* turned = scratch_f32(2, kPanelRows * stride);
+    // In this order of blocks the lanes past a block's end are overwritten by the next block.
+    for (int64_t n = 0; n < count; ++n)
+      vector_kernels().rotate_block(source + n * size, stride, rows, matrices.data() + n * step, size,
+                                    columns, turned + n * size);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* row = turned + r * stride;
+      if (!order.empty()) {
+        float* placed = scratch_f32(3, width);
+        for (size_t i = 0; i < order.size(); ++i) placed[order[i]] = row[i];
+        row = placed;
+      }
+      write_f32(row, at(out, (first + r) * width), out.dtype(), width);
     }
-    if (!order.empty()) {
-      float* placed = scratch_f32(2, width);
-      for (size_t i = 0; i < order.size(); ++i) placed[order[i]] = sum[i];
-      sum = placed;
-    }
-    write_f32(sum, at(out, row * width), out.dtype(), width);
   });
 }
 
 void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order, Tensor& dblocks) {
-  int64_t width = x.cols(), size = dblocks.dim(1), count = width / size, area = size * size;
-  const bool shared = dblocks.dim(0) == 1;
-  std::vector<float> sums(static_cast<size_t>(count * area));
-  parallel_for(count, [&](int64_t n) {
-    float* sum = sums.data() + n * area;
-    for (int64_t t = 0; t < x.rows(); ++t) {
-      const float *a, *b;
-      if (order.empty()) {
-        a = row_f32(x, t * width + n * size, size, scratch_f32(0, size));
-        b = row_f32(dy, t * width + n * size, size, scratch_f32(1, size));
-      } else {
-        auto columns = order.subspan(static_cast<size_t>(n * size), static_cast<size_t>(size));
-        a = elements_f32(x, t * width, columns, scratch_f32(0, size));
-        b = elements_f32(dy, t * width, columns, scratch_f32(1, size));
-      }
-      for (int64_t i = 0; i < size; ++i) vector_kernels().axpy(a[i], b, sum + i * size, size);
+  constexpr int64_t kPartialRows = 8 * kPanelRows;  // one partial sum for so many rows
+  const int64_t width = x.cols(), size = dblocks.dim(1), count = width / size, stride = width + kMostLanes;
+  const int64_t columns = padded(size), area = size * columns,
+                chunks = (x.rows() + kPartialRows - 1) / kPartialRows;
+  std::vector<float> sums(static_cast<size_t>(chunks * count * area));
+  parallel_for(chunks, [&](int64_t chunk) {
+    const int64_t end = std::min(x.rows(), (chunk + 1) * kPartialRows);
+    for (int64_t first = chunk * kPartialRows; first < end; first += kPanelRows) {
+      const int64_t rows = std::min(kPanelRows, end - first);
+      const float *a = panel_f32(x, first, rows, order, 0), *b = panel_f32(dy, first, rows, order, 2);
+      for (int64_t n = 0; n < count; ++n)
+        vector_kernels().add_block_product(a + n * size, b + n * size, stride, rows, size, columns,
+                                           sums.data() + (chunk * count + n) * area);
     }
   });
-  for (int64_t n = 0; n < count; ++n) {
-    float* target = dblocks.data<float>() + (shared ? 0 : n * area);
-    vector_kernels().add(target, sums.data() + n * area, target, area);
-  }
+  const bool shared = dblocks.dim(0) == 1;
+  for (int64_t n = 0; n < chunks * count; ++n)
+    for (int64_t i = 0; i < size; ++i) {
+      float* target = dblocks.data<float>() + ((shared ? 0 : n % count) * size + i) * size;
+      vector_kernels().add(target, sums.data() + n * area + i * columns, target, size);
+    }
 }
 
 }  // namespace fettle::cpu

@@ -36,6 +36,14 @@ struct VectorKernels {
   // --- optimizer ---
   void (*adamw)(float* p, const float* g, float* m, float* v, int64_t n, float grad_scale, float beta1,
                 float beta2, float decay, float step_size, float inverse_root_correction, float epsilon);
+  // --- block rotations: blocks of `size` columns in rows `stride` apart, matrices [size, columns] with
+  // `columns` a multiple of 16; lanes past a block's end are read and written ---
+  /// y = x R for `rows` rows.
+  void (*rotate_block)(const float* x, int64_t stride, int64_t rows, const float* matrix, int64_t size,
+                       int64_t columns, float* y);
+  /// sum += xᵀ y over `rows` rows.
+  void (*add_block_product)(const float* x, const float* y, int64_t stride, int64_t rows, int64_t size,
+                            int64_t columns, float* sum);
 };
 
 /// For the best instruction set that the CPU and $FETTLE_CPU allow.
