@@ -7,6 +7,8 @@
 #include "fettle/base/random.h"
 #include "fettle/base/threads.h"
 #include "fettle/kernels/backend.h"
+#include "fettle/kernels/cpu/bf16_products.h"
+#include "kernels/amx_emulator.h"
 
 namespace fettle {
 namespace {
@@ -112,6 +114,43 @@ TEST_F(Bf16Products, TermsOfLowRankJoinTheSum) {
         }
         SCOPED_TRACE(fmt::format("m {} {} {}", m, dtype_name(compute), transposed));
         expect_near(out[0], out[1], compute == DType::kF32 ? 1e-5 : 1e-2);
+      }
+}
+
+// On machines without AMX its instructions are emulated.
+TEST_F(Bf16Products, TilesOfAmxGiveTheSame) {
+  if (!cpu_backend().has_native_bf16()) GTEST_SKIP() << "packing needs AVX512-BF16";
+  const test::AmxEmulator emulator;
+  for (auto [m, n, k] : {std::array<int64_t, 3>{1, 1, 1},
+                         {5, 17, 3},
+                         {16, 16, 32},
+                         {17, 33, 31},
+                         {33, 48, 100},
+                         {70, 65, 64},
+                         {40, 100, 6200}})
+    for (bool ta : {false, true})
+      for (bool tb : {false, true}) {
+        const Tensor a = random(ta ? Shape{k, m} : Shape{m, k}), b = random(tb ? Shape{n, k} : Shape{k, n});
+        const Tensor left = random({m, 8}), right = random({8, n}, DType::kF32), start = random({m, n});
+        const std::vector<LowRankTerm> terms = {{&left, &right, false, 0.5f}};
+        for (DType dtype : {DType::kF32, DType::kBF16}) {
+          Tensor got = start.to(dtype), want = got.clone();
+          MatmulArgs args{.a = &a,
+                          .b = &b,
+                          .transpose_a = ta,
+                          .transpose_b = tb,
+                          .alpha = 0.75f,
+                          .beta = 1.0f,
+                          .terms = terms,
+                          .compute = DType::kBF16};
+          args.out = &got;
+          cpu::bf16_matmul(args, m, n, k, cpu::kAmxTiles);
+          args.out = &want;
+          cpu::bf16_matmul(args, m, n, k, cpu::kAvx512Bf16Tiles);
+          SCOPED_TRACE(fmt::format("m {} n {} k {} ta {} tb {} {}", m, n, k, ta, tb, dtype_name(dtype)));
+          expect_near(got, want, dtype == DType::kF32 ? 4e-6 : 5e-3);
+          if (HasFatalFailure()) return;
+        }
       }
 }
 

@@ -10,6 +10,7 @@
 
 #include "fettle/base/threads.h"
 #include "fettle/kernels/cpu/gemm.h"
+#include "fettle/kernels/cpu/row_kernels.h"
 #include "fettle/kernels/cpu/rows.h"
 
 namespace fettle::cpu {
@@ -18,18 +19,18 @@ namespace {
 constexpr int64_t kKeyBlock = 256;
 constexpr int64_t kStackedRows = 256;  ///< query rows of all stacked heads in a block, about
 
-// Products are made for sizes rounded up to this, so that sequences of any length share a few primitives;
-// what is added is zero.
+// oneDNN's products are made for sizes rounded up to this, so that sequences of any length share a few
+// primitives; what is added is zero. Tiles of bf16 take any size.
 constexpr int64_t kRound = 64;
-int64_t rounded_up(int64_t n) {
-  return (n + kRound - 1) / kRound * kRound;
-}
 
 struct Shapes {
   int64_t heads, kv_heads, group, dim, total_q;
   DType dtype;    ///< of activations
   DType product;  ///< of products: bf16 only where it is native
   int64_t query_block;
+  int64_t rounded_up(int64_t n) const {
+    return product == DType::kBF16 ? n : (n + kRound - 1) / kRound * kRound;
+  }
   int64_t most_rows() const { return rounded_up(query_block * group); }
   Shapes(const Tensor& q, const Tensor& k)
       : heads(q.dim(1)),
@@ -41,6 +42,12 @@ struct Shapes {
         product(q.dtype() == DType::kBF16 && native_bf16() ? DType::kBF16 : DType::kF32),
         query_block(std::max<int64_t>(16, kStackedRows / group / 16 * 16)) {}
   size_t product_size() const { return dtype_size(product); }
+  int64_t product_bytes() const { return static_cast<int64_t>(product_size()); }
+  // Zeros around what a query sees, [lo, hi) of a row of `padded` elements.
+  void clear_outside(std::byte* row, int64_t lo, int64_t hi, int64_t padded) const {
+    std::memset(row, 0, static_cast<size_t>(lo) * product_size());
+    std::memset(row + hi * product_bytes(), 0, static_cast<size_t>(padded - hi) * product_size());
+  }
 };
 
 struct Block {
@@ -64,7 +71,7 @@ struct Sequence {
   }
 };
 
-// Copies rows [first, first+count) of the stacked heads of `kv_head` into [rounded_up(count * group), dim],
+// Copies rows [first, first+count) of the stacked heads of `kv_head` into [s.rounded_up(count * group), dim],
 // row = query * group + head.
 void pack_heads(const Tensor& x, const Shapes& s, int64_t token, int64_t count, int64_t kv_head,
                 std::byte* out) {
@@ -79,17 +86,10 @@ void pack_heads(const Tensor& x, const Shapes& s, int64_t token, int64_t count, 
   }
   int64_t rows = count * s.group;
   std::memset(out + static_cast<size_t>(rows * s.dim) * s.product_size(), 0,
-              static_cast<size_t>((rounded_up(rows) - rows) * s.dim) * s.product_size());
+              static_cast<size_t>((s.rounded_up(rows) - rows) * s.dim) * s.product_size());
 }
 
-// Writes a row of scores in the product's dtype, with zeros up to `padded`.
-void store_row(const float* row, const Shapes& s, int64_t keys, int64_t padded, std::byte* out) {
-  write_f32(row, out, s.product, keys);
-  std::memset(out + static_cast<size_t>(keys) * s.product_size(), 0,
-              static_cast<size_t>(padded - keys) * s.product_size());
-}
-
-// One key head of a run of tokens, [rounded_up(count), dim], in the product's dtype; used in place where it
+// One key head of a run of tokens, [s.rounded_up(count), dim], in the product's dtype; used in place where it
 // can be.
 struct Panel {
   const void* data;
@@ -97,7 +97,7 @@ struct Panel {
 };
 Panel key_panel(const Tensor& x, const Shapes& s, int64_t token, int64_t count, int64_t kv_head,
                 float* buffer) {
-  if (s.product == s.dtype && count == rounded_up(count))
+  if (s.product == s.dtype && count == s.rounded_up(count))
     return {at(x, (token * s.kv_heads + kv_head) * s.dim), s.kv_heads * s.dim};
   auto* out = reinterpret_cast<std::byte*>(buffer);
   size_t row_bytes = static_cast<size_t>(s.dim) * s.product_size();
@@ -109,15 +109,16 @@ Panel key_panel(const Tensor& x, const Shapes& s, int64_t token, int64_t count, 
       read_f32(source, s.dtype, reinterpret_cast<float*>(out + static_cast<size_t>(i) * row_bytes), s.dim);
   }
   std::memset(out + static_cast<size_t>(count) * row_bytes, 0,
-              static_cast<size_t>(rounded_up(count) - count) * row_bytes);
+              static_cast<size_t>(s.rounded_up(count) - count) * row_bytes);
   return {buffer, s.dim};
 }
 
 void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec,
                    const Shapes& s, const Block& block, Tensor& out, Tensor& lse) {
   const VectorKernels& kernels = vector_kernels();
+  const RowKernels& typed = row_kernels(s.product);
   Sequence seq(spec, block.sequence);
-  int64_t rows = block.count * s.group, padded_rows = rounded_up(rows), most = s.most_rows();
+  int64_t rows = block.count * s.group, padded_rows = s.rounded_up(rows), most = s.most_rows();
   auto* queries = reinterpret_cast<std::byte*>(scratch_f32(0, most * s.dim));
   float* scores = scratch_f32(1, most * kKeyBlock);
   float* sums = scratch_f32(2, most * s.dim);
@@ -131,7 +132,7 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Atte
 
   int64_t begin = seq.first_key(spec, block.first), end = seq.last_key(spec, block.first + block.count - 1);
   for (int64_t k0 = begin / kKeyBlock * kKeyBlock; k0 < end; k0 += kKeyBlock) {
-    int64_t keys = std::min(kKeyBlock, end - k0), padded = rounded_up(keys);
+    int64_t keys = std::min(kKeyBlock, end - k0), padded = s.rounded_up(keys);
     Panel key = key_panel(k, s, seq.k0 + k0, keys, block.kv_head, scratch_f32(5, kKeyBlock * s.dim));
     gemm({.m = padded_rows,
           .n = padded,
@@ -150,8 +151,8 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Atte
       int64_t i = block.first + r / s.group;
       int64_t lo = std::clamp<int64_t>(seq.first_key(spec, i) - k0, 0, keys),
               hi = std::clamp<int64_t>(seq.last_key(spec, i) - k0, lo, keys);
-      std::fill(row, row + lo, 0.0f);
-      std::fill(row + hi, row + keys, 0.0f);
+      std::byte* p = probabilities + r * padded * s.product_bytes();
+      s.clear_outside(p, lo, hi, padded);
       if (hi == lo) continue;
       float peak = std::max(top[r], kernels.max(row + lo, hi - lo) * spec.scale);
       if (peak > top[r]) {
@@ -161,11 +162,8 @@ void forward_block(const Tensor& q, const Tensor& k, const Tensor& v, const Atte
         kernels.scale(shrink, sums + r * s.dim, sums + r * s.dim, s.dim);
         top[r] = peak;
       }
-      normaliser[r] += kernels.exp_shift(row + lo, spec.scale, peak, row + lo, hi - lo);
+      normaliser[r] += typed.exp_scores(row + lo, spec.scale, peak, p + lo * s.product_bytes(), hi - lo);
     }
-    for (int64_t r = 0; r < rows; ++r)
-      store_row(scores + r * kKeyBlock, s, keys, padded,
-                probabilities + static_cast<size_t>(r * padded) * s.product_size());
     std::memset(probabilities + static_cast<size_t>(rows * padded) * s.product_size(), 0,
                 static_cast<size_t>((padded_rows - rows) * padded) * s.product_size());
     Panel value = key_panel(v, s, seq.k0 + k0, keys, block.kv_head, scratch_f32(6, kKeyBlock * s.dim));
@@ -196,9 +194,10 @@ void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const T
                    const Tensor& lse, const AttentionSpec& spec, const Shapes& s, size_t sequence,
                    int64_t kv_head, Tensor& dq, Tensor& dk, Tensor& dv) {
   const VectorKernels& kernels = vector_kernels();
+  const RowKernels& typed = row_kernels(s.product);
   Sequence seq(spec, sequence);
   // Key blocks start at multiples of kKeyBlock, so padding beyond the last key stays inside these.
-  std::vector<float> dkeys(static_cast<size_t>(rounded_up(seq.keys) * s.dim)), dvalues(dkeys.size());
+  std::vector<float> dkeys(static_cast<size_t>(s.rounded_up(seq.keys) * s.dim)), dvalues(dkeys.size());
   int64_t most = s.most_rows();
   auto* queries = reinterpret_cast<std::byte*>(scratch_f32(0, most * s.dim));
   auto* gradients = reinterpret_cast<std::byte*>(scratch_f32(1, most * s.dim));
@@ -212,7 +211,7 @@ void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const T
 
   for (int64_t first = 0; first < seq.queries; first += s.query_block) {
     int64_t count = std::min(s.query_block, seq.queries - first), rows = count * s.group,
-            padded_rows = rounded_up(rows);
+            padded_rows = s.rounded_up(rows);
     pack_heads(q, s, seq.q0 + first, count, kv_head, queries);
     pack_heads(dout, s, seq.q0 + first, count, kv_head, gradients);
     for (int64_t r = 0; r < rows; ++r) {
@@ -223,7 +222,7 @@ void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const T
     std::fill(dqueries, dqueries + padded_rows * s.dim, 0.0f);
     int64_t begin = seq.first_key(spec, first), end = seq.last_key(spec, first + count - 1);
     for (int64_t k0 = begin / kKeyBlock * kKeyBlock; k0 < end; k0 += kKeyBlock) {
-      int64_t keys = std::min(kKeyBlock, end - k0), padded = rounded_up(keys);
+      int64_t keys = std::min(kKeyBlock, end - k0), padded = s.rounded_up(keys);
       Panel key = key_panel(k, s, seq.k0 + k0, keys, kv_head, scratch_f32(9, kKeyBlock * s.dim));
       Panel value = key_panel(v, s, seq.k0 + k0, keys, kv_head, scratch_f32(10, kKeyBlock * s.dim));
       gemm({.m = padded_rows,
@@ -255,17 +254,12 @@ void backward_head(const Tensor& dout, const Tensor& q, const Tensor& k, const T
         int64_t i = first + r / s.group, head = kv_head * s.group + r % s.group;
         int64_t lo = std::clamp<int64_t>(seq.first_key(spec, i) - k0, 0, keys),
                 hi = std::clamp<int64_t>(seq.last_key(spec, i) - k0, lo, keys);
-        std::fill(row, row + lo, 0.0f);
-        std::fill(row + hi, row + keys, 0.0f);
-        std::fill(drow, drow + lo, 0.0f);
-        std::fill(drow + hi, drow + keys, 0.0f);
-        if (hi > lo) {
-          kernels.exp_shift(row + lo, spec.scale, lse.data<float>()[head * s.total_q + seq.q0 + i], row + lo,
-                            hi - lo);
-          kernels.softmax_backward(row + lo, drow + lo, delta[r], spec.scale, drow + lo, hi - lo);
-        }
-        store_row(row, s, keys, padded, p + static_cast<size_t>(r * padded) * s.product_size());
-        store_row(drow, s, keys, padded, ds + static_cast<size_t>(r * padded) * s.product_size());
+        std::byte *prow = p + r * padded * s.product_bytes(), *dsrow = ds + r * padded * s.product_bytes();
+        s.clear_outside(prow, lo, hi, padded);
+        s.clear_outside(dsrow, lo, hi, padded);
+        typed.score_gradients(row + lo, drow + lo, spec.scale,
+                              lse.data<float>()[head * s.total_q + seq.q0 + i], delta[r],
+                              prow + lo * s.product_bytes(), dsrow + lo * s.product_bytes(), hi - lo);
       }
       for (std::byte* extra : {p, ds})
         std::memset(extra + static_cast<size_t>(rows * padded) * s.product_size(), 0,
@@ -365,7 +359,7 @@ void rehearse_attention(const Tensor& q, const Tensor& k, const AttentionSpec& s
   if (!backward) return needs({head, scores, head, 2 * most, scores, panel, panel});
   needs({head, head, scores, scores, scores, scores, head, most, 2 * s.dim, panel, panel});
   // dkeys and dvalues, which are no slots of the kernel.
-  need(static_cast<int>(kScratchSlots) - 1, 2 * rounded_up(keys) * s.dim, threads);
+  need(static_cast<int>(kScratchSlots) - 1, 2 * s.rounded_up(keys) * s.dim, threads);
 }
 
 }  // namespace fettle::cpu

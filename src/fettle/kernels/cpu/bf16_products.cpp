@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "fettle/base/threads.h"
-#include "fettle/kernels/cpu/bf16_tiles.h"
 
 namespace fettle::cpu {
 namespace {
@@ -196,9 +195,9 @@ void store(const Bf16Tiles& tiles, const float* tile, int64_t row0, int64_t rows
 }
 
 // Rows [row0, row0 + rows) and columns [col0, col0 + columns) of main.scale * a b + the terms.
-void multiply_block(const Product& main, std::span<const Product> terms, const Tiling& tiling, int64_t row0,
-                    int64_t rows, int64_t col0, int64_t columns, const Target& target) {
-  const Bf16Tiles& tiles = bf16_tiles();
+void multiply_block(const Bf16Tiles& tiles, const Product& main, std::span<const Product> terms,
+                    const Tiling& tiling, int64_t row0, int64_t rows, int64_t col0, int64_t columns,
+                    const Target& target) {
   const VectorKernels& vectors = vector_kernels();
   const int64_t count = (columns + kPanelColumns - 1) / kPanelColumns,
                 tile_size = tiles.strip * kPanelColumns;
@@ -266,17 +265,17 @@ struct Products {
 
 }  // namespace
 
-void bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
+void bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k, const Bf16Tiles& tiles) {
   const Products products(args, k);
   FETTLE_CHECK(products.terms.empty() || args.alpha != 0, "terms beside a product times {}", args.alpha);
-  const Tiling tiling(bf16_tiles(), m, n, k, thread_count());
+  const Tiling tiling(tiles, m, n, k, thread_count());
   std::vector<float> bias_buffer(args.bias && args.bias->dtype() != DType::kF32 ? static_cast<size_t>(n) : 0);
   const float* bias = args.bias ? row_f32(*args.bias, 0, n, bias_buffer.data()) : nullptr;
   const Target target{args.out->raw(), args.out->dtype(), n, args.beta, bias};
   parallel_for(tiling.tiles_m * tiling.tiles_n, [&](int64_t tile) {
     const int64_t row0 = tile % tiling.tiles_m * tiling.tile_m, col0 = tile / tiling.tiles_m * tiling.tile_n;
-    multiply_block(products.main, products.terms, tiling, row0, std::min(tiling.tile_m, m - row0), col0,
-                   std::min(tiling.tile_n, n - col0), target);
+    multiply_block(tiles, products.main, products.terms, tiling, row0, std::min(tiling.tile_m, m - row0),
+                   col0, std::min(tiling.tile_n, n - col0), target);
   });
 }
 
@@ -305,11 +304,12 @@ void rehearse_bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t 
 void bf16_gemm(const Gemm& g) {
   const Product product{
       {g.a, DType::kBF16, g.lda, g.transpose_a}, {g.b, DType::kBF16, g.ldb, g.transpose_b}, g.k, g.alpha};
-  const Tiling tiling(bf16_tiles(), g.m, g.n, g.k, 1);
+  const Bf16Tiles& tiles = bf16_tiles();
+  const Tiling tiling(tiles, g.m, g.n, g.k, 1);
   const Target target{g.c, g.out, g.ldc, g.beta, nullptr};
   for (int64_t col0 = 0; col0 < g.n; col0 += tiling.tile_n)
     for (int64_t row0 = 0; row0 < g.m; row0 += tiling.tile_m)
-      multiply_block(product, {}, tiling, row0, std::min(tiling.tile_m, g.m - row0), col0,
+      multiply_block(tiles, product, {}, tiling, row0, std::min(tiling.tile_m, g.m - row0), col0,
                      std::min(tiling.tile_n, g.n - col0), target);
 }
 

@@ -26,7 +26,8 @@ struct TileOutput {
 
 struct Bf16Tiles {
   /// A tile has up to `strip` rows. Sums run over whole multiples of `unit` elements: operands that end
-  /// before are followed by zeros.
+  /// before are followed by zeros. Where unit is more than 2, `strip` rows of the left operand are read
+  /// whatever `rows` says.
   int64_t strip, unit;
   /// tile[rows][32] = (add ? tile : 0) + a * panel, f32, for the first `columns` (rounded up to 16). Every
   /// sum runs over k in order, so it does not depend on rows or columns.
@@ -45,6 +46,6 @@ struct Bf16Tiles {
 /// For the instruction set in use; only where native_bf16().
 const Bf16Tiles& bf16_tiles();
 
-extern const Bf16Tiles kAvx512Bf16Tiles;
+extern const Bf16Tiles kAvx512Bf16Tiles, kAmxTiles;
 
 }  // namespace fettle::cpu

@@ -64,40 +64,7 @@ void multiply(const Bf16Rows& a, int64_t rows, const uint32_t* panel, int64_t pa
   loops[static_cast<size_t>(rows - 1)](a, panel, pairs, tile, add);
 }
 
-// Words [i][j] become [j][i].
-void transpose(__m512i r[16]) {
-  __m512i t[16];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-  }
-  // r[4 g + c]: of rows 4 g … 4 g + 3, column 4 l + c in the l-th quarter.
-#pragma GCC unroll 4
-  for (int c = 0; c < 4; ++c) {
-    const __m512i even = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88),
-                  odd = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xDD);
-    const __m512i even2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88),
-                  odd2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xDD);
-    t[c] = _mm512_shuffle_i32x4(even, even2, 0x88);
-    t[8 + c] = _mm512_shuffle_i32x4(even, even2, 0xDD);
-    t[4 + c] = _mm512_shuffle_i32x4(odd, odd2, 0x88);
-    t[12 + c] = _mm512_shuffle_i32x4(odd, odd2, 0xDD);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) r[i] = t[i];
-}
-
-__mmask32 first(int64_t n) {
-  return static_cast<__mmask32>((uint64_t{1} << std::clamp<int64_t>(n, 0, 32)) - 1);
-}
+#include "fettle/kernels/cpu/bf16_words.inc"
 
 void pack_rows(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel) {
   const int64_t pairs = (k + 1) / 2;
@@ -119,11 +86,6 @@ void pack_rows(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32
       for (int64_t i = 0; i < count; ++i) _mm512_storeu_si512(panel + (p + i) * kPanelColumns + j, words[i]);
     }
   }
-}
-
-// Words of two rows, the first in the low halves: 16 columns.
-__m512i interleaved(__m256i even, __m256i odd) {
-  return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
 }
 
 void pack_columns(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel) {

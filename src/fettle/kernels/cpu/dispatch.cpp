@@ -1,6 +1,8 @@
 // Which instruction set this process uses.
 #include <cpuid.h>
 #include <dnnl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdlib>
@@ -18,9 +20,12 @@ namespace {
 enum Level { kBaseline, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 constexpr std::array<const char*, 5> kNames = {"baseline", "avx2", "avx512", "avx512_bf16", "amx"};
 
+// Linux gives a process the state of tile registers (component 18) when it asks for it.
 bool has_amx_bf16() {
   unsigned a, b, c, d;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1);
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 Level machine_level() {
@@ -74,7 +79,7 @@ bool native_bf16() {
   return level() >= kAvx512Bf16;
 }
 const Bf16Tiles& bf16_tiles() {
-  return kAvx512Bf16Tiles;
+  return level() == kAmx ? kAmxTiles : kAvx512Bf16Tiles;
 }
 const char* instruction_set() {
   return kNames[level()];

@@ -52,6 +52,12 @@ struct RowKernels {
   void (*scale_columns)(const void* x, const float* w, const float* bias, void* y, int64_t n);
   /// y = scale * exp(x - shift) - less
   void (*softmax)(const void* x, float shift, float scale, float less, void* y, int64_t n);
+  // --- attention: f32 scores become rows of the type ---
+  /// p = exp(a x - shift); returns the sum of p before it is rounded.
+  float (*exp_scores)(const float* x, float a, float shift, void* p, int64_t n);
+  /// p = exp(a x - shift), ds = p (dp - delta) a
+  void (*score_gradients)(const float* x, const float* dp, float a, float shift, float delta, void* p,
+                          void* ds, int64_t n);
   /// Each of `heads` heads of `dim`: halves [0, half) and [half, 2 half) turned, what is beyond copied.
   void (*rotary)(const void* x, const float* cos, const float* sin, bool inverse, void* y, int64_t heads,
                  int64_t dim, int64_t half);

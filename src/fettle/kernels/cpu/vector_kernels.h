@@ -29,10 +29,6 @@ struct VectorKernels {
   /// y += x * z * a
   void (*multiply_add)(float a, const float* x, const float* z, float* y, int64_t n);
   // --- soft-max ---
-  /// y = exp(a * x - shift); returns the sum of y.
-  float (*exp_shift)(const float* x, float a, float shift, float* y, int64_t n);
-  /// y = p * (dp - delta) * a
-  void (*softmax_backward)(const float* p, const float* dp, float delta, float a, float* y, int64_t n);
   // --- optimizer ---
   void (*adamw)(float* p, const float* g, float* m, float* v, int64_t n, float grad_scale, float beta1,
                 float beta2, float decay, float step_size, float inverse_root_correction, float epsilon);
