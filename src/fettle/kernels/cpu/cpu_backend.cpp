@@ -312,7 +312,8 @@ class CpuBackend final : public Backend {
         logits.rows(), vocab, std::array{in(logits), out(dlogits)}, [&](const Run<2>& run, int64_t r) {
           const RowKernels& k = run.kernels();
           const int32_t label = labels[static_cast<size_t>(r)];
-          const float top = k.max(run[0], vocab), sum = k.exp_sum(run[0], top, vocab);
+          float* e = dlogits.defined() ? scratch_f32(kExponentials, vocab) : nullptr;
+          const float top = k.max(run[0], vocab), sum = k.exp_sum(run[0], top, e, vocab);
           if (best) best[r] = first_of(logits, r * vocab, vocab, top);
           float wanted;
           read_f32(at(logits, r * vocab + label), logits.dtype(), &wanted, 1);
@@ -324,8 +325,8 @@ class CpuBackend final : public Backend {
           losses.data<float>()[r] = factor * loss;
           if (!dlogits.defined()) return;
           const float scale = grad_scale * factor, less = scale * share;
-          k.softmax(run[0], top, scale / sum, less, run[1], vocab);
-          const float at_label = scale / sum * std::exp(wanted - top) - less - scale * (1 - smoothing);
+          k.scale_shift(scale / sum, e, less, run[1], vocab);
+          const float at_label = scale / sum * e[label] - less - scale * (1 - smoothing);
           write_f32(&at_label,
                     static_cast<std::byte*>(run[1]) + label * static_cast<int64_t>(dtype_size(run.dtype())),
                     run.dtype(), 1);

@@ -33,8 +33,10 @@ class RehearsalBackend final : public Backend {
   }
   void cross_entropy(const Tensor& logits, std::span<const int32_t>, float, Tensor&, Tensor& dlogits,
                      const LossShape&, int32_t*) override {
+    if (!dlogits.defined()) return;
+    need(kExponentials, logits.cols(), logits.rows());
     // f32 copies of rows where the types differ; see Run in rows.h.
-    if (!dlogits.defined() || dlogits.dtype() == logits.dtype()) return;
+    if (dlogits.dtype() == logits.dtype()) return;
     if (logits.dtype() != DType::kF32) need(0, logits.cols(), logits.rows());
     if (dlogits.dtype() != DType::kF32) need(1, logits.cols(), logits.rows());
   }

@@ -31,7 +31,8 @@ struct RowKernels {
   float (*max)(const void* x, int64_t n);
   float (*sum)(const void* x, int64_t n);
   double (*sum_squares)(const void* x, float centre, int64_t n);  ///< of x - centre
-  float (*exp_sum)(const void* x, float shift, int64_t n);        ///< of exp(x - shift)
+  /// Of e = exp(x - shift), which is kept unless null.
+  float (*exp_sum)(const void* x, float shift, float* e, int64_t n);
   // --- with f32 columns w ---
   /// y = w * (r x rounded to the type), as LlamaRMSNorm.
   void (*rms_norm)(const void* x, const float* w, float r, void* y, int64_t n);
@@ -50,8 +51,8 @@ struct RowKernels {
                               float c, void* dx, int64_t n);
   /// y = x w (+ bias, which may be null)
   void (*scale_columns)(const void* x, const float* w, const float* bias, void* y, int64_t n);
-  /// y = scale * exp(x - shift) - less
-  void (*softmax)(const void* x, float shift, float scale, float less, void* y, int64_t n);
+  /// y = a e - less
+  void (*scale_shift)(float a, const float* e, float less, void* y, int64_t n);
   // --- attention: f32 scores become rows of the type ---
   /// p = exp(a x - shift); returns the sum of p before it is rounded.
   float (*exp_scores)(const float* x, float a, float shift, void* p, int64_t n);

@@ -54,6 +54,8 @@ inline void write_f32(const float* source, std::byte* out, DType dtype, int64_t 
 /// Per-thread f32 scratch of at least n floats; `slot` keeps several apart.
 float* scratch_f32(int slot, int64_t n);
 inline constexpr size_t kScratchSlots = 24;
+/// cross_entropy's slot for a row of exponentials, beside those of its Run.
+inline constexpr int kExponentials = 2;
 /// Called instead of scratch_f32 where a kernel is only rehearsed; `threads`: how many threads would ask.
 using ScratchNeed = std::function<void(int slot, int64_t n, int64_t threads)>;
 
