@@ -45,12 +45,8 @@ class RowProductsTest : public ::testing::Test {
   }
   static void run(const Table& table, const Tensor& w, const float* x, int64_t m, float* y) {
     const int64_t n = w.rows(), k = w.cols();
-    if (w.dtype() == DType::kF32)
-      table.products->f32(x, m, k, w.data<float>(), n, y);
-    else if (w.dtype() == DType::kBF16)
-      table.products->bf16(x, m, k, static_cast<const uint16_t*>(w.raw()), n, y);
-    else
-      table.products->f16(x, m, k, static_cast<const uint16_t*>(w.raw()), n, y);
+    const size_t kernel = w.dtype() == DType::kF32 ? 0 : w.dtype() == DType::kBF16 ? 1 : 2;
+    table.products->products[kernel](x, m, k, w.raw(), k, n, y);
   }
   RandomStream stream_{{6, RandomUse::kSynthetic, 0, 0}};
 };
@@ -115,6 +111,35 @@ TEST_F(RowProductsTest, NothingBehindARowIsRead) {
       EXPECT_TRUE(std::isnan(y[1])) << table.name;
     }
   }
+}
+
+// Rows that stand apart, as the keys of one head do.
+TEST_F(RowProductsTest, CombinationsAgreeWithF64) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16})
+    for (int64_t k : {3, 64, 80, 100, 200}) {
+      const int64_t n = 37, stride = 3 * k, m = 7;
+      const Tensor w = Tensor::from(normal(n * stride), {n, stride}).to(dtype), exact = w.to(DType::kF64);
+      const std::vector<float> p = normal(m * n), start = normal(m * k);
+      for (const Table& table : tables()) {
+        std::vector<float> y = start;
+        const size_t kernel = dtype == DType::kF32 ? 0 : dtype == DType::kBF16 ? 1 : 2;
+        const auto* from =
+            static_cast<const std::byte*>(w.raw()) + static_cast<size_t>(k) * dtype_size(dtype);
+        table.products->combinations[kernel](p.data(), m, k, from, stride, n, y.data());
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t c = 0; c < k; ++c) {
+            double want = start[static_cast<size_t>(i * k + c)], size = std::abs(want);
+            for (int64_t j = 0; j < n; ++j) {
+              const double term =
+                  p[static_cast<size_t>(i * n + j)] * exact.data<double>()[j * stride + k + c];
+              want += term;
+              size += std::abs(term);
+            }
+            ASSERT_NEAR(y[static_cast<size_t>(i * k + c)], want, 2e-6 * size)
+                << table.name << " " << dtype_name(dtype) << " k " << k;
+          }
+      }
+    }
 }
 
 // The 4-bit kernels of every instruction set: lengths of half a register of words, blocks that span rows and

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fettle/base/threads.h"
+#include "fettle/kernels/cpu/few_queries.h"
 #include "fettle/kernels/cpu/gemm.h"
 #include "fettle/kernels/cpu/row_kernels.h"
 #include "fettle/kernels/cpu/rows.h"
@@ -53,22 +54,6 @@ struct Shapes {
 struct Block {
   size_t sequence;
   int64_t kv_head, first, count;  ///< queries of the sequence
-};
-
-struct Sequence {
-  int64_t q0, queries, k0, keys;
-  Sequence(const AttentionSpec& spec, size_t s)
-      : q0(spec.cu_q[s]),
-        queries(spec.cu_q[s + 1] - spec.cu_q[s]),
-        k0(spec.cu_k[s]),
-        keys(spec.cu_k[s + 1] - spec.cu_k[s]) {}
-  // Keys [first, last) that query i sees; the last query stands where the last key stands.
-  int64_t last_key(const AttentionSpec& spec, int64_t i) const {
-    return spec.causal ? std::max<int64_t>(0, keys - queries + i + 1) : keys;
-  }
-  int64_t first_key(const AttentionSpec& spec, int64_t i) const {
-    return spec.window > 0 ? std::clamp<int64_t>(keys - queries + i - spec.window + 1, 0, keys) : 0;
-  }
 };
 
 // Copies rows [first, first+count) of the stacked heads of `kv_head` into [s.rounded_up(count * group), dim],
@@ -321,11 +306,18 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, const 
                        Tensor& out, Tensor& lse) {
   Shapes s(q, k);
   std::vector<Block> blocks;
-  for (size_t i = 0; i + 1 < spec.cu_q.size(); ++i)
+  std::vector<size_t> few;
+  for (size_t i = 0; i + 1 < spec.cu_q.size(); ++i) {
+    if (takes_few_queries(Sequence(spec, i))) {
+      few.push_back(i);
+      continue;
+    }
     for (int64_t head = 0; head < s.kv_heads; ++head)
       for (int64_t first = 0, queries = spec.cu_q[i + 1] - spec.cu_q[i]; first < queries;
            first += s.query_block)
         blocks.push_back({i, head, first, std::min(s.query_block, queries - first)});
+  }
+  if (!few.empty()) few_queries(q, k, v, spec, few, out, lse);
   // Later blocks see more keys, so the long ones start first.
   parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t i) {
     forward_block(q, k, v, spec, s, blocks[blocks.size() - 1 - static_cast<size_t>(i)], out, lse);

@@ -31,24 +31,7 @@ struct FewRows {
   }
 };
 
-// y[m, rows] = x Wᵀ for rows of a dense weight from `first` on.
-void dense_products(const float* x, int64_t m, int64_t k, const Tensor& w, int64_t first, int64_t rows,
-                    float* y) {
-  const RowProducts& products = row_products();
-  const std::byte* from = at(w, first * k);
-  switch (w.dtype()) {
-    case DType::kF32:
-      return products.f32(x, m, k, reinterpret_cast<const float*>(from), rows, y);
-    case DType::kBF16:
-      return products.bf16(x, m, k, reinterpret_cast<const uint16_t*>(from), rows, y);
-    case DType::kF16:
-      return products.f16(x, m, k, reinterpret_cast<const uint16_t*>(from), rows, y);
-    default:
-      FETTLE_CHECK(false, "the CPU backend has no products of {}", dtype_name(w.dtype()));
-  }
-}
-
-// The same of a quantised weight.
+// y[m, rows] = x Wᵀ for rows of a quantised weight from `first` on.
 void quantized_products(const FewRows& x, int64_t m, int64_t k, const QuantizedMatrix& w, int64_t first,
                         int64_t rows, float* y) {
   const RowProducts& products = row_products();
@@ -68,7 +51,7 @@ void quantized_products(const FewRows& x, int64_t m, int64_t k, const QuantizedM
     return products.codes(x.rows.data(), m, k, codes, rows, y);
   }
   if (w.kind == QuantKind::kInt8 && w.dtype == DType::kF32) {
-    products.int8(x.rows.data(), m, k, w.packed.data<int8_t>() + first * k, rows, y);
+    products.products[3](x.rows.data(), m, k, w.packed.data<int8_t>() + first * k, k, rows, y);
     for (int64_t i = 0; i < m; ++i)
       for (int64_t j = 0; j < rows; ++j) y[i * rows + j] *= int8_scale(w, first + j);
     return;
@@ -77,12 +60,18 @@ void quantized_products(const FewRows& x, int64_t m, int64_t k, const QuantizedM
   for (int64_t j = 0; j < rows; ++j) {
     dequantize(w, (first + j) * k, k, values);
     float one[kFewRows];
-    products.f32(x.rows.data(), m, k, values, 1, one);
+    products.products[0](x.rows.data(), m, k, values, k, 1, one);
     for (int64_t i = 0; i < m; ++i) y[i * rows + j] = one[i];
   }
 }
 
 }  // namespace
+
+RowKernel row_kernel(const RowKernel* kernels, DType dtype) {
+  FETTLE_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
+               "the CPU backend has no products of {}", dtype_name(dtype));
+  return kernels[dtype == DType::kF32 ? 0 : dtype == DType::kBF16 ? 1 : 2];
+}
 
 bool takes_few_rows(const MatmulArgs& args, int64_t m) {
   return m <= kFewRows && args.transpose_b && !args.transpose_a;
@@ -103,7 +92,8 @@ void few_rows(const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
     if (quantized)
       quantized_products(x, m, k, *quantized, first, rows, y);
     else
-      dense_products(x.rows.data(), m, k, *args.b, first, rows, y);
+      row_kernel(row_products().products, args.b->dtype())(x.rows.data(), m, k, at(*args.b, first * k), k,
+                                                           rows, y);
     float* const buffer = scratch_f32(17, rows);
     for (int64_t i = 0; i < m; ++i) {
       float* const row = y + i * rows;

@@ -1,10 +1,13 @@
 // Products of a few rows, which are bound by reading the weight once.
 #pragma once
 #include "fettle/kernels/backend.h"
+#include "fettle/kernels/cpu/row_products.h"
 #include "fettle/kernels/cpu/rows.h"
 
 namespace fettle::cpu {
 
+/// The kernel for weights of a floating type.
+RowKernel row_kernel(const RowKernel* kernels, DType dtype);
 /// Whether few_rows() takes a product with m rows of x.
 bool takes_few_rows(const MatmulArgs& args, int64_t m);
 

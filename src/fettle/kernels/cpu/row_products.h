@@ -6,7 +6,7 @@
 
 namespace fettle::cpu {
 
-/// Most rows of x that the kernels take.
+/// Up to here a product is bound by reading the weights once.
 inline constexpr int64_t kFewRows = 4;
 /// Rows of x are padded with zeros to a multiple of this. A sum runs in so many lanes, which are then added
 /// by halves, whatever the instruction set.
@@ -32,13 +32,17 @@ inline int64_t padded_code_row(int64_t k) {
   return (k + 127) / 128 * 128;
 }
 
-/// y[i * rows + j] = x_i · w_j for x [m, padded_row(k)] in f32 and weights [rows, k]; m from 1 to kFewRows.
+/// w: rows of k weights whose starts are `stride` weights apart.
+using RowKernel = void (*)(const float* x, int64_t m, int64_t k, const void* w, int64_t stride, int64_t rows,
+                           float* y);
+
+/// Kernels in the order of f32, bf16, f16 and, for products, int8.
 struct RowProducts {
-  void (*f32)(const float* x, int64_t m, int64_t k, const float* w, int64_t rows, float* y);
-  void (*bf16)(const float* x, int64_t m, int64_t k, const uint16_t* w, int64_t rows, float* y);
-  void (*f16)(const float* x, int64_t m, int64_t k, const uint16_t* w, int64_t rows, float* y);
-  void (*int8)(const float* x, int64_t m, int64_t k, const int8_t* w, int64_t rows, float* y);
-  /// Here x is [m, padded_code_row(k)], each row in the order that in_code_order() gives it.
+  /// y[i * rows + j] = x_i · w_j for x [m, padded_row(k)].
+  RowKernel products[4];
+  /// y_i += Σ_j x[i * rows + j] w_j for y [m, k], j in order.
+  RowKernel combinations[3];
+  /// As products, for x [m, padded_code_row(k)] with rows in the order of in_code_order(), m up to kFewRows.
   void (*codes)(const float* x, int64_t m, int64_t k, const CodeRows& w, int64_t rows, float* y);
   void (*in_code_order)(const float* x, int64_t k, float* ordered);
 };
