@@ -2,6 +2,7 @@
 // the same results for any number of threads.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 
 #include "fettle/base/random.h"
@@ -340,6 +341,37 @@ TEST(CpuBackend, AdamW) {
     reference_backend().adamw(p2, g, m2, v2, args);
   }
   for (int64_t i = 0; i < p.numel(); ++i) ASSERT_NEAR(p.data<float>()[i], p2.data<float>()[i], 2e-6) << i;
+}
+
+// Every bit as the software conversions of tensor/dtype.h: all 16-bit patterns, and f32 patterns of every
+// exponent with ties, NaN payloads and subnormals among them.
+TEST(CpuBackend, ConvertsBitForBit) {
+  std::vector<float> values;
+  for (uint32_t high = 0; high < 0x10000; ++high)
+    for (uint32_t low : {0x0000u, 0x0001u, 0x0FFFu, 0x1000u, 0x1001u, 0x7FFFu, 0x8000u, 0x8001u, 0xFFFFu})
+      values.push_back(std::bit_cast<float>(high << 16 | low));
+  const Tensor x = Tensor::from(values, {static_cast<int64_t>(values.size())});
+  auto check = [&]<typename T>(T) {
+    Tensor rounded = Tensor::empty(x.shape(), dtype_of<T>()), all = Tensor::empty({0x10000}, dtype_of<T>()),
+           wide = Tensor::empty({0x10000}, DType::kF32);
+    cpu_backend().convert(x, rounded);
+    auto is_nan = [](T value) { return std::isnan(static_cast<float>(value)); };
+    for (size_t i = 0; i < values.size(); ++i) {
+      const T got = rounded.data<T>()[i], want(values[i]);
+      ASSERT_TRUE(got.bits == want.bits || (is_nan(got) && is_nan(want)))
+          << std::hex << std::bit_cast<uint32_t>(values[i]);
+    }
+    for (uint32_t i = 0; i < 0x10000; ++i) all.data<T>()[i].bits = static_cast<uint16_t>(i);
+    cpu_backend().convert(all, wide);
+    for (uint32_t i = 0; i < 0x10000; ++i) {
+      const float got = wide.data<float>()[i], want = static_cast<float>(all.data<T>()[i]);
+      ASSERT_TRUE(std::bit_cast<uint32_t>(got) == std::bit_cast<uint32_t>(want) ||
+                  (std::isnan(got) && std::isnan(want)))
+          << std::hex << i;
+    }
+  };
+  check(bf16());
+  check(f16());
 }
 
 // Element by element: word i % 4 of block i / 4, whatever the vectors and chunks.

@@ -17,18 +17,12 @@ struct VectorKernels {
   void (*round_bf16)(float* x, int64_t n);
   void (*round_f16)(float* x, int64_t n);
   // --- reductions, f32 in 16 lanes, lanes summed in order ---
-  float (*sum)(const float* x, int64_t n);
   float (*dot)(const float* x, const float* y, int64_t n);
-  double (*sum_squares)(const float* x, int64_t n);  ///< in f64
   float (*max)(const float* x, int64_t n);
   // --- element-wise ---
   void (*add)(const float* x, const float* y, float* z, int64_t n);
   void (*axpy)(float a, const float* x, float* y, int64_t n);
   void (*scale)(float a, const float* x, float* y, int64_t n);
-  void (*multiply)(const float* x, const float* y, float* z, int64_t n);
-  /// y += x * z * a
-  void (*multiply_add)(float a, const float* x, const float* z, float* y, int64_t n);
-  // --- soft-max ---
   // --- optimizer ---
   void (*adamw)(float* p, const float* g, float* m, float* v, int64_t n, float grad_scale, float beta1,
                 float beta2, float decay, float step_size, float inverse_root_correction, float epsilon);
