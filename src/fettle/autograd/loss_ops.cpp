@@ -35,7 +35,9 @@ double linear_cross_entropy(Context& context, const Var& hidden,
     backend.fill(dhidden, 0.0);
   }
   double total = 0;
-  int64_t step = loss_chunk_rows(vocab_size, context.compute);
+  // Chunks of equal size: each reads all of the head's weight, however few rows it has.
+  const int64_t most = loss_chunk_rows(vocab_size, context.compute), chunks = (count + most - 1) / most;
+  const int64_t step = chunks > 0 ? (count + chunks - 1) / chunks : 1;
   for (int64_t begin = 0; begin < count; begin += step) {
     int64_t n = std::min(step, count - begin);
     std::span<const int32_t> chunk(rows.data() + begin, static_cast<size_t>(n));

@@ -1,6 +1,7 @@
 #include "fettle/kernels/cpu/bf16_products.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "fettle/base/threads.h"
@@ -9,8 +10,9 @@ namespace fettle::cpu {
 namespace {
 
 constexpr int64_t kPanelElements = 320 << 10;  ///< of a thread's panels: 640 KiB, two thirds of a core's L2
-constexpr int64_t kDepth = 3072,
-                  kWhole = 6144;  ///< of the summed dimension at a time; all of it up to kWhole
+// Of the summed dimension at a time, and how much of it may stay whole. A left operand that is packed is
+// packed for every tile of columns: less depth, wider tiles.
+constexpr int64_t kDepth = 3072, kWhole = 6144, kPackedDepth = 640, kPackedWhole = 960;
 constexpr int64_t kMostColumns = 512, kLeastColumns = 64;
 constexpr int64_t kMostRows = 2048;  ///< bounds the sums of a block whose depth is cut
 constexpr int64_t kRowsChunk = 64,
@@ -147,19 +149,29 @@ struct Product {
   float scale;
 };
 
-// How a product is cut over the threads. Only `depth` can change a result, and it follows from k alone.
+// How a product is cut over the threads. Only `depth` can change a result, and it follows from k and the
+// layout.
 struct Tiling {
   int64_t depth, tile_m, tile_n, tiles_m, tiles_n;
-  Tiling(const Bf16Tiles& tiles, int64_t m, int64_t n, int64_t k, int threads) {
-    const int64_t cuts = k <= kWhole ? 1 : (k + kDepth - 1) / kDepth;
+  Tiling(const Bf16Tiles& tiles, int64_t m, int64_t n, int64_t k, bool packs_left, int threads) {
+    const int64_t part = packs_left ? kPackedDepth : kDepth;
+    const int64_t cuts = k <= (packs_left ? kPackedWhole : kWhole) ? 1 : (k + part - 1) / part;
     depth = cuts == 1 ? std::max<int64_t>(k, 1) : rounded_up((k + cuts - 1) / cuts, 64);
-    tile_n = std::clamp(kPanelElements / depth, kLeastColumns, kMostColumns);
-    tiles_n = (n + tile_n - 1) / tile_n;
-    tile_n = rounded_up((n + tiles_n - 1) / tiles_n, kPanelColumns);
-    tiles_n = (n + tile_n - 1) / tile_n;
+    // The widest tile that fits, or one down to half of it that leaves threads less idle at the end.
+    const int64_t widest =
+        std::clamp(kPanelElements / depth / kPanelColumns * kPanelColumns, kLeastColumns, kMostColumns);
+    int64_t least = std::numeric_limits<int64_t>::max();
+    for (int64_t width = widest; width >= std::max(widest / 2, kLeastColumns); width -= kPanelColumns) {
+      const int64_t count = (n + width - 1) / width, time = rounded_up(count, threads) * width;
+      if (time >= least) continue;
+      least = time;
+      tile_n = width;
+      tiles_n = count;
+    }
     // Each tile of rows packs the panels again, so there are only as many as keep the threads busy.
     const int64_t wanted = threads == 1 ? 1 : 4 * threads;
     tiles_m = std::max((m + kMostRows - 1) / kMostRows, (wanted + tiles_n - 1) / tiles_n);
+    while (tiles_m * tiles_n % threads != 0 && tiles_m * tiles_n < 2 * wanted) ++tiles_m;
     tile_m = rounded_up((m + tiles_m - 1) / tiles_m, tiles.strip);
     tiles_m = (m + tile_m - 1) / tile_m;
   }
@@ -173,11 +185,21 @@ struct Target {
   DType dtype;
   int64_t ld;
   float beta;
-  const float* bias;  ///< of all columns, or null
+  const float* bias;        ///< of all columns, or null
+  bool transposed = false;  ///< element [i, j] goes to [j, i]; f32 without bias
 };
 
 void store(const Bf16Tiles& tiles, const float* tile, int64_t row0, int64_t rows, int64_t col0,
            int64_t columns, float alpha, const Target& target) {
+  if (target.transposed) {
+    float* out = static_cast<float*>(target.data) + col0 * target.ld + row0;
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t i = 0; i < rows; ++i) {
+        float& element = out[j * target.ld + i];
+        element = alpha * tile[i * kPanelColumns + j] + (target.beta != 0 ? target.beta * element : 0.0f);
+      }
+    return;
+  }
   const float* bias = target.bias ? target.bias + col0 : nullptr;
   std::byte* out = static_cast<std::byte*>(target.data) +
                    (row0 * target.ld + col0) * static_cast<int64_t>(dtype_size(target.dtype));
@@ -247,12 +269,22 @@ void multiply_block(const Bf16Tiles& tiles, const Product& main, std::span<const
 struct Products {
   Product main;
   std::vector<Product> terms;
-  Products(const MatmulArgs& args, int64_t k)
-      : main{left(*args.a, args.transpose_a), right(args.b, args.quantized_b, args.transpose_b), k,
-             args.alpha} {
+  int64_t m, n;
+  bool swapped;
+  Products(const MatmulArgs& args, int64_t rows, int64_t columns, int64_t k)
+      : m(rows), n(columns), swapped(turns(args, rows, columns)) {
+    // Aᵀ B with few columns is (Bᵀ A)ᵀ: the wide operand is read line by line into panels.
+    main = swapped ? Product{left(*args.b, true), right(args.a, nullptr, false), k, args.alpha}
+                   : Product{left(*args.a, args.transpose_a),
+                             right(args.b, args.quantized_b, args.transpose_b), k, args.alpha};
+    if (swapped) std::swap(m, n);
     for (const LowRankTerm& term : args.terms)
       terms.push_back(
           {left(*term.a, false), right(term.b, nullptr, term.transpose_b), term.a->cols(), term.scale});
+  }
+  static bool turns(const MatmulArgs& args, int64_t m, int64_t n) {
+    return args.transpose_a && !args.transpose_b && !args.quantized_b && n <= kPanelColumns && n < m &&
+           !args.bias && args.terms.empty() && args.out->dtype() == DType::kF32;
   }
   static LeftOperand left(const Tensor& x, bool transposed) {
     return {x.raw(), x.dtype(), x.cols(), transposed};
@@ -266,23 +298,24 @@ struct Products {
 }  // namespace
 
 void bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k, const Bf16Tiles& tiles) {
-  const Products products(args, k);
+  const Products products(args, m, n, k);
   FETTLE_CHECK(products.terms.empty() || args.alpha != 0, "terms beside a product times {}", args.alpha);
-  const Tiling tiling(tiles, m, n, k, thread_count());
+  const Tiling tiling(tiles, products.m, products.n, k, products.main.a.transposed, thread_count());
   std::vector<float> bias_buffer(args.bias && args.bias->dtype() != DType::kF32 ? static_cast<size_t>(n) : 0);
   const float* bias = args.bias ? row_f32(*args.bias, 0, n, bias_buffer.data()) : nullptr;
-  const Target target{args.out->raw(), args.out->dtype(), n, args.beta, bias};
+  const Target target{args.out->raw(), args.out->dtype(), n, args.beta, bias, products.swapped};
   parallel_for(tiling.tiles_m * tiling.tiles_n, [&](int64_t tile) {
     const int64_t row0 = tile % tiling.tiles_m * tiling.tile_m, col0 = tile / tiling.tiles_m * tiling.tile_n;
-    multiply_block(tiles, products.main, products.terms, tiling, row0, std::min(tiling.tile_m, m - row0),
-                   col0, std::min(tiling.tile_n, n - col0), target);
+    multiply_block(tiles, products.main, products.terms, tiling, row0,
+                   std::min(tiling.tile_m, products.m - row0), col0,
+                   std::min(tiling.tile_n, products.n - col0), target);
   });
 }
 
 void rehearse_bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k, const ScratchNeed& need) {
   const Bf16Tiles& tiles = bf16_tiles();
-  const Products products(args, k);
-  const Tiling tiling(tiles, m, n, k, thread_count());
+  const Products products(args, m, n, k);
+  const Tiling tiling(tiles, products.m, products.n, k, products.main.a.transposed, thread_count());
   const int64_t threads = tiling.tiles_m * tiling.tiles_n, depth = std::min(tiling.depth, k);
   auto halves = [&](int slot, int64_t elements) {
     if (elements > 0) need(slot, (elements + 1) / 2, threads);
@@ -305,7 +338,7 @@ void bf16_gemm(const Gemm& g) {
   const Product product{
       {g.a, DType::kBF16, g.lda, g.transpose_a}, {g.b, DType::kBF16, g.ldb, g.transpose_b}, g.k, g.alpha};
   const Bf16Tiles& tiles = bf16_tiles();
-  const Tiling tiling(tiles, g.m, g.n, g.k, 1);
+  const Tiling tiling(tiles, g.m, g.n, g.k, g.transpose_a, 1);
   const Target target{g.c, g.out, g.ldc, g.beta, nullptr};
   for (int64_t col0 = 0; col0 < g.n; col0 += tiling.tile_n)
     for (int64_t row0 = 0; row0 < g.m; row0 += tiling.tile_m)
