@@ -295,12 +295,14 @@ TEST_P(CpuBackendTest, RotatedBlocks) {
 }
 
 TEST_P(CpuBackendTest, TransposedLastAxes) {
-  Tensor x = act({9, 7, 33});
-  check([&](Backend& k) -> Outputs {
-    Tensor y = out({9, 33, 7});
-    k.transpose_last(x, y);
-    return {y};
-  });
+  for (auto [m, n] : {std::pair<int64_t, int64_t>{7, 33}, {28, 32}, {19, 9}, {1, 5}}) {
+    Tensor x = act({9, m, n});
+    check([&, m = m, n = n](Backend& k) -> Outputs {
+      Tensor y = out({9, n, m});
+      k.transpose_last(x, y);
+      return {y};
+    });
+  }
 }
 
 TEST_P(CpuBackendTest, Activations) {

@@ -28,6 +28,50 @@ float* panel_f32(const Tensor& x, int64_t first, int64_t rows, std::span<const i
   return panel;
 }
 
+// Square tiles of 128-bit rows.
+typedef uint32_t Quads __attribute__((vector_size(16)));
+typedef uint16_t Octets __attribute__((vector_size(16)));
+
+Quads zip_low(Quads a, Quads b) {
+  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+}
+Quads zip_high(Quads a, Quads b) {
+  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+}
+Octets zip_low(Octets a, Octets b) {
+  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+Octets zip_high(Octets a, Octets b) {
+  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+// target [n, m] = source [m, n]ᵀ
+template <typename Row, typename T>
+void transpose(const T* source, int64_t m, int64_t n, T* target) {
+  constexpr int64_t kSide = sizeof(Row) / sizeof(T);
+  const int64_t whole_m = m / kSide * kSide, whole_n = n / kSide * kSide;
+  for (int64_t i = 0; i < whole_m; i += kSide)
+    for (int64_t j = 0; j < whole_n; j += kSide) {
+      std::array<Row, kSide> rows, zipped;
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < kSide; ++r) std::memcpy(&rows[r], source + (i + r) * n + j, sizeof(Row));
+        // log2 of the side perfect shuffles of all elements are a transposition.
+#pragma GCC unroll 3
+      for (int64_t step = 1; step < kSide; step *= 2) {
+#pragma GCC unroll 4
+        for (int64_t r = 0; r < kSide / 2; ++r) {
+          zipped[2 * r] = zip_low(rows[r], rows[r + kSide / 2]);
+          zipped[2 * r + 1] = zip_high(rows[r], rows[r + kSide / 2]);
+        }
+        rows = zipped;
+      }
+#pragma GCC unroll 8
+      for (int64_t r = 0; r < kSide; ++r) std::memcpy(target + (j + r) * m + i, &rows[r], sizeof(Row));
+    }
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = i < whole_m ? whole_n : 0; j < n; ++j) target[j * m + i] = source[i * n + j];
+}
+
 }  // namespace
 
 void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Tensor& out) {
@@ -40,18 +84,14 @@ void scale_columns(const Tensor& x, const Tensor& scale, const Tensor& bias, Ten
 }
 
 void transpose_last(const Tensor& x, Tensor& out) {
-  int64_t m = x.dim(1), n = x.dim(2), area = m * n;
+  const int64_t m = x.dim(1), n = x.dim(2), area = m * n;
   for_rows(x.dim(0), area, [&](int64_t t) {
-    auto turn = [&]<typename T>(const T* source, T* target) {
-      for (int64_t i = 0; i < m; ++i)
-        for (int64_t j = 0; j < n; ++j) target[j * m + i] = source[i * n + j];
-    };
     const std::byte* source = at(x, t * area);
     std::byte* target = at(out, t * area);
     if (dtype_size(x.dtype()) == 4)
-      turn(reinterpret_cast<const uint32_t*>(source), reinterpret_cast<uint32_t*>(target));
+      transpose<Quads>(reinterpret_cast<const uint32_t*>(source), m, n, reinterpret_cast<uint32_t*>(target));
     else
-      turn(reinterpret_cast<const uint16_t*>(source), reinterpret_cast<uint16_t*>(target));
+      transpose<Octets>(reinterpret_cast<const uint16_t*>(source), m, n, reinterpret_cast<uint16_t*>(target));
   });
 }
 
