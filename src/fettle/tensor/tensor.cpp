@@ -19,6 +19,7 @@ template <typename From, typename To>
 void convert_run(const void* source, void* target, int64_t n) {
   const From* in = static_cast<const From*>(source);
   To* out = static_cast<To*>(target);
+#pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     if constexpr (std::is_same_v<From, double> && std::is_same_v<To, double>)
       out[i] = in[i];
