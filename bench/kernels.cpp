@@ -122,6 +122,24 @@ void add_product(const std::string& name, Product p) {
   });
 }
 
+// A linear and its adapter's B as one product.
+void add_adapted_product(const std::string& name) {
+  add("matmul/" + name, []() -> Call {
+    Tensor x = random({kTokens, kHidden}), weight = random({kInner, kHidden}),
+           out = zeros({kTokens, kInner}, DType::kBF16);
+    Tensor projection = random({kTokens, kRank}), b = random({kInner, kRank}, DType::kF32);
+    return [=](Backend& backend) mutable {
+      const LowRankTerm term{&projection, &b, true, 2.0f};
+      backend.matmul({.a = &x,
+                      .b = &weight,
+                      .out = &out,
+                      .transpose_b = true,
+                      .terms = {&term, 1},
+                      .compute = DType::kBF16});
+    };
+  });
+}
+
 void add_quantized_product(const std::string& name, int64_t tokens, bool transpose_b) {
   add("matmul/" + name, [=]() -> Call {
     auto weight = quantize_4bit(random({kInner, kHidden}), QuantKind::kNF4, 64, true);
@@ -148,7 +166,7 @@ void add_products() {
       "gate_proj dW",
       {{kTokens, kInner}, {kTokens, kHidden}, {kInner, kHidden}, true, false, 1, DType::kBF16, DType::kF32});
   add_product("LoRA A", {{kTokens, kHidden}, {kRank, kHidden}, {kTokens, kRank}});
-  add_product("LoRA B", {{kTokens, kRank}, {kInner, kRank}, {kTokens, kInner}, false, true, 1});
+  add_adapted_product("gate_proj and LoRA B");
   add_product(
       "LoRA dA",
       {{kTokens, kRank}, {kTokens, kHidden}, {kRank, kHidden}, true, false, 1, DType::kBF16, DType::kF32});

@@ -151,7 +151,8 @@ def main():
                    f"dataset={work / ('mixed' if mixed else 'rows')}.jsonl", f"output_dir={work / 'out'}",
                    f"threads={a.threads}", "bf16=true", f"max_steps={8 if mixed else 1}", "per_device_train_batch_size=2",
                    "cutoff_len=512", "overwrite_output_dir=true", "save_strategy=no", "plot_loss=false",
-                   "learning_rate=1e-5", *(o.replace("{work}", str(work)) for o in options)]  # fmt: skip
+                   "learning_rate=1e-5", *([] if any(o.startswith("gradient_checkpointing") for o in options) else ["gradient_checkpointing=true"]),
+                   *(o.replace("{work}", str(work)) for o in options)]  # fmt: skip
         text, measured = measure(command, work / "log.txt")
         predicted = in_bytes(re.search(r"([\d.]+ [kMG]?B) predicted peak", text).group(1))
         error = predicted / measured - 1

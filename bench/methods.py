@@ -104,7 +104,7 @@ def main():
         slug = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
         out = work / slug
         common = ["overwrite_output_dir=true", "save_strategy=no", "plot_loss=false", "logging_steps=1"]
-        wide = [f"model_name_or_path={model}", f"dataset={rows}", "bf16=true", "per_device_train_batch_size=2"]
+        wide = [f"model_name_or_path={model}", f"dataset={rows}", "bf16=true", "gradient_checkpointing=true", "per_device_train_batch_size=2"]
         small = [f"model_name_or_path={quick / 'base'}", "dataset=counselling", f"dataset_dir={quick / 'data'}", "template=chatml",
                  "per_device_train_batch_size=8", "lr_scheduler_type=cosine", "warmup_ratio=0.05", "threads=1"]  # fmt: skip
         of_wide, of_small = [], []

@@ -108,7 +108,7 @@ TEST(Config, DefaultsAreThoseOfLlamaFactoryAndTrainer) {
   EXPECT_EQ(config.get<std::string>("lr_scheduler_type"), "linear");
   EXPECT_EQ(config.get<int64_t>("max_steps"), -1);
   EXPECT_EQ(config.get<int64_t>("data_seed"), 42);
-  EXPECT_EQ(config.get<std::string>("gradient_checkpointing"), "true");
+  EXPECT_EQ(config.get<std::string>("gradient_checkpointing"), "auto");
   EXPECT_EQ(config.get<Strings>("lora_target"), Strings{"all"});
   EXPECT_EQ(config.get<std::optional<int>>("max_samples"), std::nullopt);
   EXPECT_EQ(config.get<std::string>("model_name_or_path"), "");

@@ -138,6 +138,24 @@ TEST_F(Rehearsed, TheLargestBoundOfPassesThatFitsIsTaken) {
   EXPECT_GT(needs(bound + 1), bytes);
 }
 
+TEST_F(Rehearsed, BlocksAreKeptWhereMemoryIsAmple) {
+  open("LORA", DType::kF32, true);
+  const Examples rows = rows_of({700, 300});
+  const Config config = load_config(parse_config_arguments({}), nullptr);
+  const uint64_t whole_blocks = plan_memory(run_, rows).needs();
+  run_.arguments.gradient_checkpointing = false;
+  run_.arguments.selective_checkpointing = true;
+  const uint64_t selective = plan_memory(run_, rows).needs();
+  ASSERT_GT(selective, whole_blocks);
+  open("LORA", DType::kF32, true);
+  run_.arguments.per_device_train_batch_size = 2;
+  RunEstimate ample(config, run_, rows), scarce(config, run_, rows);
+  EXPECT_TRUE(ample.keeps_blocks_by_memory(3 * selective));
+  EXPECT_GT(ample.memory().needs(), whole_blocks);
+  EXPECT_FALSE(scarce.keeps_blocks_by_memory(selective));
+  EXPECT_LT(scarce.memory().needs(), ample.memory().needs());
+}
+
 TEST(Passes, AreThoseOfTheRunsOwnOrder) {
   const Examples rows = rows_of({10, 20, 30, 40, 50, 60, 70});
   TrainArguments a;

@@ -89,6 +89,21 @@ int64_t RunEstimate::bound_passes_by_memory(std::optional<uint64_t> bytes) {
   return low;
 }
 
+bool RunEstimate::keeps_blocks_by_memory(std::optional<uint64_t> bytes) {
+  if (!bytes)
+    if (const std::optional<Budget> free = budget()) bytes = free->bytes;
+  if (!bytes) return false;
+  auto keep = [&](bool keeps) {
+    run_.arguments.gradient_checkpointing = !keeps;
+    run_.arguments.selective_checkpointing = keeps;
+    memory_.reset();
+  };
+  keep(true);
+  const bool ample = memory().needs() <= *bytes / 2;
+  if (!ample) keep(false);
+  return ample;
+}
+
 std::string RunEstimate::memory_text() const {
   const MemoryPlan& m = memory();
   return fmt::format("{} predicted peak: weights {}, trained {}, activations {}, head {}, rest {}",

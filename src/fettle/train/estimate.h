@@ -26,6 +26,10 @@ class RunEstimate {
   /// `bytes`: of the memory that there is.
   int64_t bound_passes_by_memory(std::optional<uint64_t> bytes = std::nullopt);
 
+  /// gradient_checkpointing: auto. Whether a plan with selective checkpointing stays within half of `bytes`;
+  /// then it is the plan from now on, else that with whole blocks recomputed.
+  bool keeps_blocks_by_memory(std::optional<uint64_t> bytes = std::nullopt);
+
   const MemoryPlan& memory() const;
   /// "6.71 GB predicted peak: weights …": a row of the plan of a run.
   std::string memory_text() const;

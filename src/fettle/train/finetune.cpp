@@ -122,6 +122,10 @@ class FineTuning {
                          data_.training.examples);
     if (arguments_.batch_tokens_by_memory)
       arguments_.per_device_train_batch_tokens = estimate.bound_passes_by_memory();
+    if (arguments_.checkpointing_by_memory && estimate.keeps_blocks_by_memory()) {
+      arguments_.gradient_checkpointing = false;
+      arguments_.selective_checkpointing = true;
+    }
     say_plan(estimate);
     if (mode_ == RunMode::kEstimate) return estimate.say(output_, estimate_options_);
     estimate.check(mode_ != RunMode::kDryRun);
@@ -308,6 +312,11 @@ class FineTuning {
                              arguments_.per_device_train_batch_size, arguments_.gradient_accumulation_steps,
                              plan_.warmup_steps));
     row("memory", estimate.memory_text());
+    if (arguments_.checkpointing_by_memory)
+      row("recomputed",
+          arguments_.selective_checkpointing
+              ? "norms and functions of MLPs, for memory is ample (gradient_checkpointing: auto)"
+              : "whole blocks, for memory is scarce (gradient_checkpointing: auto)");
     if (arguments_.per_device_train_batch_tokens > 0)
       row("passes",
           fmt::format("of at most {} tokens{}", format_count(arguments_.per_device_train_batch_tokens),

@@ -14,11 +14,16 @@
 namespace fettle {
 namespace {
 
-// oneDNN's code for the shapes of a run, and what each thread adds beside tensors: measured as what a run
-// with hardly any tensors adds to the process.
-constexpr uint64_t kKernelCode = uint64_t{12} << 20, kThread = uint64_t{2} << 20;
+// oneDNN's code for the shapes of a run in f32, and what each thread adds beside tensors: measured as what a
+// run with hardly any tensors adds to the process.
+constexpr uint64_t kKernelCode = uint64_t{2} << 20, kThread = uint64_t{1} << 19;
 // And its code for passes of many lengths, after forty of them.
 constexpr uint64_t kManyLengths = uint64_t{20} << 20;
+
+uint64_t kernel_code(const PlannedRun& run) {
+  if (run.arguments.compute == DType::kBF16 && cpu_backend().has_native_bf16()) return 0;
+  return kKernelCode + (run.lengths_vary ? kManyLengths : 0);
+}
 
 // The batch of most tokens of each set.
 std::vector<EvaluationSet> largest_batches(const std::vector<EvaluationSet>& sets, int64_t batch) {
@@ -102,8 +107,7 @@ double embedding_share(const Parameter& table, const Examples& examples) {
 
 MemoryPlan plan_memory(const PlannedRun& run, const Examples& rows) {
   MemoryPlan plan;
-  plan.program = run.program + kKernelCode + (run.lengths_vary ? kManyLengths : 0) +
-                 kThread * static_cast<uint64_t>(thread_count());
+  plan.program = run.program + kernel_code(run) + kThread * static_cast<uint64_t>(thread_count());
   plan.start = peak_resident_bytes();
   HostMemory::instance().trim();
   uint64_t unmapped = 0;

@@ -72,7 +72,8 @@ TrainArguments train_arguments(const Config& c, DType compute) {
   if (a.loss.dft && a.loss.label_smoothing > 0)
     fail_usage("use_dft_loss and label_smoothing_factor contradict each other; drop one of them");
   const std::string recomputed = c.get<std::string>("gradient_checkpointing");
-  a.gradient_checkpointing = recomputed == "true";
+  a.checkpointing_by_memory = recomputed == "auto";
+  a.gradient_checkpointing = recomputed == "true" || a.checkpointing_by_memory;
   a.selective_checkpointing = recomputed == "selective";
   a.compute = compute;
   if (compute == DType::kF16)

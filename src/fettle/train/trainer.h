@@ -46,6 +46,7 @@ struct TrainArguments {
   LossShape loss;
   bool gradient_checkpointing = true;
   bool selective_checkpointing = false;  ///< Context::remakes
+  bool checkpointing_by_memory = false;  ///< the second instead of the first where memory is ample
   DType compute = DType::kF32;
   std::optional<LossScaler> loss_scaler;  ///< of fp16 runs
   int64_t logging_steps = 500;

@@ -76,12 +76,14 @@ Options training_options() {
       {.name = "gradient_checkpointing",
        .aliases = {"activation_checkpointing"},
        .type = kChoice,
-       .fallback = "true",
-       .help = "Recompute activations in the backward pass: less memory, about a third more time. On by "
-               "default as in LLaMA-Factory; transformers' default is off. selective recomputes only what "
-               "costs next to "
-               "nothing, norms and the function of the MLP: about a third less memory than false",
-       .choices = {"true", "false", "selective"},
+       .fallback = "auto",
+       .help =
+           "Recompute activations in the backward pass: less memory, about a third more time. selective "
+           "recomputes only what costs next to nothing, norms and the function of the MLP: about a third "
+           "less memory than false. auto is selective where its predicted peak stays within half of the "
+           "free memory, else true. LLaMA-Factory's default is true, transformers' false; results are the "
+           "same to the bit",
+       .choices = {"auto", "true", "false", "selective"},
        .common = true},
       {.name = "disable_gradient_checkpointing",
        .type = kBool,
