@@ -121,7 +121,7 @@ class Bench:
         command = [self.fettle, "train", f"model_name_or_path={w.model}", f"dataset={w.rows}", f"output_dir={out}",
                    "overwrite_output_dir=true", f"per_device_train_batch_size={w.batch}", f"max_steps={self.a.steps + 1}",
                    "logging_steps=1", "save_strategy=no", "plot_loss=false", "disable_shuffling=true", "learning_rate=5e-5",
-                   "lr_scheduler_type=constant", "weight_decay=0", "gradient_checkpointing=false", "cutoff_len=4096", *options]  # fmt: skip
+                   "lr_scheduler_type=constant", "weight_decay=0", "gradient_checkpointing=selective", "cutoff_len=4096", *options]  # fmt: skip
         text, peak, seconds = measured(command, self.work / f"{w.name}-fettle.log")
         log = [json.loads(line) for line in open(out / "trainer_log.jsonl")]
         log = [line for line in log if "loss" in line]
