@@ -437,14 +437,21 @@ TEST(CpuBackend, ActivationsAreAccurate) {
 }
 
 TEST(CpuBackend, FindsWhatIsNotFinite) {
-  Tensor x = Tensor::zeros({50000}, DType::kF32);
-  EXPECT_TRUE(cpu_backend().all_finite(x));
-  x.data<float>()[49999] = 3e38f;
-  EXPECT_TRUE(cpu_backend().all_finite(x));
-  x.data<float>()[31000] = -INFINITY;
-  EXPECT_FALSE(cpu_backend().all_finite(x));
-  x.data<float>()[31000] = NAN;
-  EXPECT_FALSE(cpu_backend().all_finite(x));
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    auto finite = [&](const Tensor& x) { return cpu_backend().all_finite(x.to(dtype)); };
+    Tensor x = Tensor::zeros({50000}, DType::kF32);
+    float* values = x.data<float>();
+    EXPECT_TRUE(finite(x));
+    values[49999] = dtype == DType::kF16 ? -65504.0f : -3e38f;
+    EXPECT_TRUE(finite(x)) << dtype_name(dtype);
+    for (int64_t place : {0, 15, 31000, 49983, 49984, 49999})
+      for (float bad : {INFINITY, -INFINITY, NAN, -NAN}) {
+        const float old = std::exchange(values[place], bad);
+        EXPECT_FALSE(finite(x)) << dtype_name(dtype) << " " << bad << " at " << place;
+        values[place] = old;
+      }
+    EXPECT_TRUE(finite(x)) << dtype_name(dtype);
+  }
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ struct RowKernels {
   float (*max)(const void* x, int64_t n);
   float (*sum)(const void* x, int64_t n);
   double (*sum_squares)(const void* x, float centre, int64_t n);  ///< of x - centre
+  bool (*finite)(const void* x, int64_t n);                       ///< no NaN, no infinity
   /// Of e = exp(x - shift), which is kept unless null.
   float (*exp_sum)(const void* x, float shift, float* e, int64_t n);
   // --- with f32 columns w ---
