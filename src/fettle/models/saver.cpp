@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <future>
 #include <nlohmann/json.hpp>
 
 #include "fettle/base/error.h"
@@ -53,11 +54,22 @@ void write_weights(const fs::path& folder, const std::vector<SavedTensor>& tenso
       map[tensor->name] = name;
     }
     SafetensorsWriter writer(folder / name, std::move(declarations));
-    for (const SavedTensor* tensor : shards[s]) {
-      writer.write(tensor->value());
-      done += bytes_of(*tensor);
+    // One tensor is written while the next is made.
+    std::future<void> writing;
+    uint64_t being_written = 0;
+    auto written = [&] {
+      if (!writing.valid()) return;
+      writing.get();
+      done += being_written;
       if (progress) progress(done, total);
+    };
+    for (const SavedTensor* tensor : shards[s]) {
+      Tensor value = tensor->value();
+      written();
+      being_written = bytes_of(*tensor);
+      writing = std::async(std::launch::async, [&writer, value = std::move(value)] { writer.write(value); });
     }
+    written();
     writer.commit();
   }
   if (shards.size() > 1) {
