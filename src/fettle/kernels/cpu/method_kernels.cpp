@@ -7,6 +7,7 @@ namespace {
 
 // Blocks of a row as the vector kernels take them: columns in `order`, space for a vector past the end.
 constexpr int64_t kMostLanes = 16, kPanelRows = 32;
+constexpr int64_t kPartialRows = 8 * kPanelRows;  // one sum of block products for so many rows
 
 int64_t padded(int64_t n) {
   return (n + kMostLanes - 1) / kMostLanes * kMostLanes;
@@ -128,7 +129,6 @@ void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, std::s
 }
 
 void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order, Tensor& dblocks) {
-  constexpr int64_t kPartialRows = 8 * kPanelRows;  // one partial sum for so many rows
   const int64_t width = x.cols(), size = dblocks.dim(1), count = width / size, stride = width + kMostLanes;
   const int64_t columns = padded(size), area = size * columns,
                 chunks = (x.rows() + kPartialRows - 1) / kPartialRows;
@@ -149,6 +149,11 @@ void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32
       float* target = dblocks.data<float>() + ((shared ? 0 : n % count) * size + i) * size;
       vector_kernels().add(target, sums.data() + n * area + i * columns, target, size);
     }
+}
+
+void rehearse_blocks(const Tensor& x, bool products, const ScratchNeed& need) {
+  const int64_t rows = products ? kPartialRows : kPanelRows, panel = kPanelRows * (x.cols() + kMostLanes);
+  for (int slot : {0, 2}) need(slot, panel, (x.rows() + rows - 1) / rows);
 }
 
 }  // namespace fettle::cpu

@@ -1,9 +1,9 @@
-// Kernels that parameter-efficient methods need beside products: scaled columns, block rotations,
-// activations.
+// Kernels that parameter-efficient methods need beside products: scaled columns and block rotations.
 #pragma once
 #include <span>
 
 #include "fettle/kernels/backend.h"
+#include "fettle/kernels/cpu/rows.h"
 
 namespace fettle::cpu {
 
@@ -12,5 +12,7 @@ void transpose_last(const Tensor& x, Tensor& out);
 void rotate_blocks(const Tensor& x, const Tensor& blocks, bool transpose, std::span<const int32_t> order,
                    Tensor& out);
 void add_block_products(const Tensor& x, const Tensor& dy, std::span<const int32_t> order, Tensor& dblocks);
+/// The scratch of rotate_blocks, or of add_block_products, on x.
+void rehearse_blocks(const Tensor& x, bool products, const ScratchNeed& need);
 
 }  // namespace fettle::cpu

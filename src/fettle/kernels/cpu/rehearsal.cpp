@@ -5,6 +5,7 @@
 
 #include "fettle/base/threads.h"
 #include "fettle/kernels/cpu/attention.h"
+#include "fettle/kernels/cpu/method_kernels.h"
 #include "fettle/kernels/cpu/products.h"
 
 namespace fettle {
@@ -41,6 +42,13 @@ class RehearsalBackend final : public Backend {
     if (dlogits.dtype() != DType::kF32) need(1, logits.cols(), logits.rows());
   }
 
+  void rotate_blocks(const Tensor& x, const Tensor&, bool, std::span<const int32_t>, Tensor&) override {
+    rehearse_blocks(x, false, need_);
+  }
+  void add_block_products(const Tensor& x, const Tensor&, std::span<const int32_t>, Tensor&) override {
+    rehearse_blocks(x, true, need_);
+  }
+
   // Rows and short runs in scratch that the ops above outgrow.
   void fill(Tensor&, double) override {}
   void convert(const Tensor&, Tensor&) override {}
@@ -65,8 +73,6 @@ class RehearsalBackend final : public Backend {
   void multiply(const Tensor&, const Tensor&, Tensor&) override {}
   void scale_columns(const Tensor&, const Tensor&, const Tensor&, Tensor&) override {}
   void add_column_products(const Tensor&, const Tensor&, Tensor&) override {}
-  void rotate_blocks(const Tensor&, const Tensor&, bool, std::span<const int32_t>, Tensor&) override {}
-  void add_block_products(const Tensor&, const Tensor&, std::span<const int32_t>, Tensor&) override {}
   void transpose_last(const Tensor&, Tensor&) override {}
   void activate(Activation, const Tensor&, Tensor&) override {}
   void activate_backward(Activation, const Tensor&, const Tensor&, Tensor&) override {}
