@@ -17,7 +17,7 @@ constexpr int64_t kMostColumns = 512, kLeastColumns = 64;
 constexpr int64_t kMostRows = 2048;  ///< bounds the sums of a block whose depth is cut
 constexpr int64_t kRowsChunk = 64,
                   kDepthChunk = 512;  ///< of an operand that is converted before it is packed
-constexpr int64_t kMostStrip = 32;
+constexpr int64_t kMostStrip = 32, kMostStrips = 8;
 constexpr int64_t kPackedWidth = 16;  ///< rows side by side in a packed left operand, at least
 enum Slot { kLeft = 11, kLeftRow, kLeftBlock, kTermLeft, kPanels, kConverted, kSums, kRow };
 
@@ -59,28 +59,43 @@ struct LeftOperand {
     const bool whole = k % tiles.unit == 0 && (tiles.unit == 2 || rows == tiles.strip);
     return dtype == DType::kBF16 && !transposed && whole;
   }
-  // Rows [row0, row0 + rows) and k of the summed dimension from k0 on; a copy lies in `slot`.
-  Bf16Rows strip(const Bf16Tiles& tiles, int64_t row0, int64_t rows, int64_t k0, int64_t k, int slot) const {
-    if (in_place(tiles, rows, k)) return {reinterpret_cast<const uint16_t*>(at(row0, k0)), ld, 2};
-    const int64_t width = rounded_up(k, tiles.unit);
+  // Strips that are taken at a time. The rows of a transposed operand are columns in memory: together they
+  // use up the cache lines they lie in.
+  int64_t group() const { return transposed ? kMostStrips : 1; }
+  // Rows [row0, row0 + rows) in strips of `height`, at most group() of them, and k of the summed dimension
+  // from k0 on. Copies lie in `slot`.
+  void take(const Bf16Tiles& tiles, int64_t row0, int64_t rows, int64_t height, int64_t k0, int64_t k,
+            int slot, Bf16Rows* strips) const {
+    if (in_place(tiles, rows, k)) {
+      *strips = {reinterpret_cast<const uint16_t*>(at(row0, k0)), ld, 2};
+      return;
+    }
+    const int64_t elements = copied_elements(tiles, k), width = rounded_up(k, tiles.unit);
+    uint16_t* out = scratch_bf16(slot, group() * elements);
     if (!transposed) {
-      uint16_t* out = scratch_bf16(slot, copied_elements(tiles, k));
       for (int64_t i = 0; i < rows; ++i) {
         convert_run(at(row0 + i, k0), dtype, k, kLeftRow, out + i * width);
         std::fill(out + i * width + k, out + (i + 1) * width, uint16_t{0});
       }
       std::fill(out + rows * width, out + tiles.strip * width, uint16_t{0});
-      return {out, width, 2};
+      *strips = {out, width, 2};
+      return;
     }
-    uint16_t* out = scratch_bf16(slot, copied_elements(tiles, k));
-    if (dtype == DType::kBF16)
-      return tiles.pack_transposed(reinterpret_cast<const uint16_t*>(at(k0, row0)), ld, rows, k, out);
-    uint16_t* block = scratch_bf16(kLeftBlock, rows * k);
-    for (int64_t i = 0; i < k; ++i) convert_run(at(k0 + i, row0), dtype, rows, kLeftRow, block + i * rows);
-    return tiles.pack_transposed(block, rows, rows, k, out);
+    const uint16_t* source = reinterpret_cast<const uint16_t*>(at(k0, row0));
+    int64_t stride = ld;
+    if (dtype != DType::kBF16) {
+      uint16_t* block = scratch_bf16(kLeftBlock, rows * k);
+      for (int64_t i = 0; i < k; ++i) convert_run(at(k0 + i, row0), dtype, rows, kLeftRow, block + i * rows);
+      source = block;
+      stride = rows;
+    }
+    const Bf16Rows first = tiles.pack_transposed(source, stride, rows, height, k, out, elements);
+    for (int64_t i = 0; i * height < rows; ++i)
+      strips[i] = {first.data + i * elements, first.row, first.pair};
   }
+  // Of a strip; one cache line more than it needs, so that strips do not share the sets of a cache.
   static int64_t copied_elements(const Bf16Tiles& tiles, int64_t k) {
-    return std::max(tiles.strip, kPackedWidth) * rounded_up(k, tiles.unit);
+    return std::max(tiles.strip, kPackedWidth) * rounded_up(k, tiles.unit) + 32;
   }
 };
 
@@ -236,6 +251,7 @@ void multiply_block(const Bf16Tiles& tiles, const Product& main, std::span<const
   const bool cut = tiling.depth < main.k;
   float* const sums =
       cut ? scratch_f32(kSums, rounded_up(rows, tiles.strip) * count * kPanelColumns) : nullptr;
+  Bf16Rows strips_of_a[kMostStrips], strip_of_term;
   alignas(64) float whole[kMostStrip * kPanelColumns], part[kMostStrip * kPanelColumns];
   // Strips of nearly equal height: a short last one would be slow.
   const int64_t strips = (rows + tiles.strip - 1) / tiles.strip,
@@ -246,18 +262,22 @@ void multiply_block(const Bf16Tiles& tiles, const Product& main, std::span<const
     main.b.pack(tiles, k0, k, col0, columns, panels);
     for (int64_t begin = 0, strip = 0; begin < rows; begin += height, ++strip) {
       const int64_t used = std::min(height, rows - begin), row = row0 + begin;
-      const Bf16Rows a = main.a.strip(tiles, row, used, k0, k, kLeft);
+      const int64_t place = strip % main.a.group();
+      if (place == 0)
+        main.a.take(tiles, row, std::min(main.a.group() * height, rows - begin), height, k0, k, kLeft,
+                    strips_of_a);
       for (int64_t j = 0; j < count; ++j) {
         const int64_t column = j * kPanelColumns, width = std::min(kPanelColumns, columns - column);
         float* tile = cut ? sums + (strip * count + j) * tile_size : whole;
         for (size_t t = 0; is_first && t < terms.size(); ++t) {
           const Product& term = terms[t];
           const int64_t depth = pairs_of(term.k);
-          tiles.multiply(term.a.strip(tiles, row, used, 0, term.k, kTermLeft), used,
-                         panels + begins[t] + j * depth * kPanelColumns, depth, width, part, false);
+          term.a.take(tiles, row, used, height, 0, term.k, kTermLeft, &strip_of_term);
+          tiles.multiply(strip_of_term, used, panels + begins[t] + j * depth * kPanelColumns, depth, width,
+                         part, false);
           (t == 0 ? vectors.scale : vectors.axpy)(term.scale / main.scale, part, tile, used * kPanelColumns);
         }
-        tiles.multiply(a, used, panels + j * pairs * kPanelColumns, pairs, width, tile,
+        tiles.multiply(strips_of_a[place], used, panels + j * pairs * kPanelColumns, pairs, width, tile,
                        !is_first || !terms.empty());
         if (is_last) store(tiles, tile, row, used, col0 + column, width, main.scale, target);
       }
@@ -325,8 +345,9 @@ void rehearse_bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t 
     words += rounded_up(used, tiles.unit) / 2 * tiling.tile_n;
     halves(kConverted, product.b.converted_elements(tiling.tile_n));
     if (product.a.in_place(tiles, tiles.strip, used)) return;
-    halves(slot, LeftOperand::copied_elements(tiles, used));
-    if (product.a.transposed && product.a.dtype != DType::kBF16) halves(kLeftBlock, tiles.strip * used);
+    halves(slot, product.a.group() * LeftOperand::copied_elements(tiles, used));
+    if (product.a.transposed && product.a.dtype != DType::kBF16)
+      halves(kLeftBlock, kMostStrips * tiles.strip * used);
   };
   operand(products.main, depth, kLeft);
   for (const Product& term : products.terms) operand(term, term.k, kTermLeft);

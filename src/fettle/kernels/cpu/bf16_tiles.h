@@ -37,9 +37,10 @@ struct Bf16Tiles {
   void (*pack_rows)(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel);
   /// The panel of w[k][columns].
   void (*pack_columns)(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel);
-  /// The left operand of which a[k][rows] is the transpose, in `strip` * (k rounded up to unit) elements, 32
-  /// at least for each row.
-  Bf16Rows (*pack_transposed)(const uint16_t* a, int64_t ld, int64_t rows, int64_t k, uint16_t* out);
+  /// The left operand of which a[k][rows] is the transpose, in strips of `height` rows: the i-th at
+  /// out + i * elements, at least max(strip, 16) * (k rounded up to unit). Returns the first.
+  Bf16Rows (*pack_transposed)(const uint16_t* a, int64_t ld, int64_t rows, int64_t height, int64_t k,
+                              uint16_t* out, int64_t elements);
   void (*store)(const float* tile, int64_t rows, int64_t columns, const TileOutput& output);
 };
 

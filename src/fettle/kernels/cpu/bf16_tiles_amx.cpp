@@ -80,8 +80,7 @@ void multiply(const Bf16Rows& a, int64_t rows, const uint32_t* panel, int64_t pa
 }
 
 // Rows of the transpose, [strip][k rounded up to unit].
-Bf16Rows pack_transposed(const uint16_t* a, int64_t ld, int64_t rows, int64_t k, uint16_t* out) {
-  const int64_t width = (k + kUnit - 1) / kUnit * kUnit;
+void pack_strip(const uint16_t* a, int64_t ld, int64_t rows, int64_t k, int64_t width, uint16_t* out) {
   for (int64_t i = 0; i < kStrip; i += kLanes) {
     const __mmask16 mask = static_cast<__mmask16>(first(std::min(kLanes, rows - i)));
     for (int64_t k0 = 0; k0 < width; k0 += kUnit) {
@@ -97,7 +96,14 @@ Bf16Rows pack_transposed(const uint16_t* a, int64_t ld, int64_t rows, int64_t k,
       for (int64_t r = 0; r < 16; ++r) _mm512_storeu_si512(out + (i + r) * width + k0, words[r]);
     }
   }
-  return {out, width, 2};
+}
+
+Bf16Rows pack_transposed(const uint16_t* a, int64_t ld, int64_t rows, int64_t height, int64_t k,
+                         uint16_t* out, int64_t elements) {
+  const int64_t width = (k + kUnit - 1) / kUnit * kUnit;
+  for (int64_t i = 0; i < rows; i += height, out += elements)
+    pack_strip(a + i, ld, std::min(height, rows - i), k, width, out);
+  return {out - (rows + height - 1) / height * elements, width, 2};
 }
 
 void pack_rows(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel) {

@@ -66,6 +66,14 @@ void multiply(const Bf16Rows& a, int64_t rows, const uint32_t* panel, int64_t pa
 
 #include "fettle/kernels/cpu/bf16_words.inc"
 
+// Two rows that will be packed soon. They lie far apart: no prefetcher of the hardware finds them.
+inline void prefetch_rows(const uint16_t* row, int64_t ld, int64_t columns) {
+  constexpr int64_t kAhead = 48, kLine = 32;
+  for (int64_t i = 0; i < columns + kLine - 1; i += kLine)
+    for (int64_t next : {kAhead, kAhead + 1})
+      _mm_prefetch(reinterpret_cast<const char*>(row + next * ld + i), _MM_HINT_T0);
+}
+
 void pack_rows(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel) {
   const int64_t pairs = (k + 1) / 2;
   for (int64_t j = 0; j < columns; j += kLanes) {
@@ -96,6 +104,7 @@ void pack_columns(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uin
     const uint16_t *even = w + 2 * p * ld, *odd = even + ld;
     const bool pair = 2 * p + 1 < k;
     uint32_t* out = panel + p * kPanelColumns;
+    prefetch_rows(even, ld, columns);
     _mm512_storeu_si512(out, interleaved(_mm256_maskz_loadu_epi16(low, even),
                                          pair ? _mm256_maskz_loadu_epi16(low, odd) : zero));
     if (columns > kLanes)
@@ -106,13 +115,18 @@ void pack_columns(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uin
 }
 
 // Pairs of 16 rows side by side, of which the first are used.
-Bf16Rows pack_transposed(const uint16_t* a, int64_t ld, int64_t rows, int64_t k, uint16_t* out) {
-  const __mmask16 mask = static_cast<__mmask16>(first(rows));
+Bf16Rows pack_transposed(const uint16_t* a, int64_t ld, int64_t rows, int64_t height, int64_t k,
+                         uint16_t* out, int64_t elements) {
   for (int64_t p = 0; 2 * p < k; ++p) {
-    const __m256i even = _mm256_maskz_loadu_epi16(mask, a + 2 * p * ld),
-                  odd = 2 * p + 1 < k ? _mm256_maskz_loadu_epi16(mask, a + (2 * p + 1) * ld)
-                                      : _mm256_setzero_si256();
-    _mm512_storeu_si512(out + p * kPackedPair, interleaved(even, odd));
+    const uint16_t *even = a + 2 * p * ld, *odd = even + ld;
+    uint16_t* strip = out + p * kPackedPair;
+    prefetch_rows(even, ld, rows);
+    for (int64_t i = 0; i < rows; i += height, strip += elements) {
+      const __mmask16 mask = static_cast<__mmask16>(first(std::min(height, rows - i)));
+      _mm512_storeu_si512(strip, interleaved(_mm256_maskz_loadu_epi16(mask, even + i),
+                                             2 * p + 1 < k ? _mm256_maskz_loadu_epi16(mask, odd + i)
+                                                           : _mm256_setzero_si256()));
+    }
   }
   return {out, 2, kPackedPair};
 }
