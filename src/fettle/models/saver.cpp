@@ -67,7 +67,9 @@ void write_weights(const fs::path& folder, const std::vector<SavedTensor>& tenso
       Tensor value = tensor->value();
       written();
       being_written = bytes_of(*tensor);
-      writing = std::async(std::launch::async, [&writer, value = std::move(value)] { writer.write(value); });
+      // Deferred, so by this thread, where the system gives no other.
+      writing = std::async(std::launch::async | std::launch::deferred,
+                           [&writer, value = std::move(value)] { writer.write(value); });
     }
     written();
     writer.commit();

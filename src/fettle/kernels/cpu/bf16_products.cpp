@@ -251,7 +251,7 @@ void multiply_block(const Bf16Tiles& tiles, const Product& main, std::span<const
   const bool cut = tiling.depth < main.k;
   float* const sums =
       cut ? scratch_f32(kSums, rounded_up(rows, tiles.strip) * count * kPanelColumns) : nullptr;
-  Bf16Rows strips_of_a[kMostStrips], strip_of_term;
+  Bf16Rows strips_of_a[kMostStrips];
   alignas(64) float whole[kMostStrip * kPanelColumns], part[kMostStrip * kPanelColumns];
   // Strips of nearly equal height: a short last one would be slow.
   const int64_t strips = (rows + tiles.strip - 1) / tiles.strip,
@@ -269,16 +269,24 @@ void multiply_block(const Bf16Tiles& tiles, const Product& main, std::span<const
       for (int64_t j = 0; j < count; ++j) {
         const int64_t column = j * kPanelColumns, width = std::min(kPanelColumns, columns - column);
         float* tile = cut ? sums + (strip * count + j) * tile_size : whole;
-        for (size_t t = 0; is_first && t < terms.size(); ++t) {
-          const Product& term = terms[t];
-          const int64_t depth = pairs_of(term.k);
-          term.a.take(tiles, row, used, height, 0, term.k, kTermLeft, &strip_of_term);
-          tiles.multiply(strip_of_term, used, panels + begins[t] + j * depth * kPanelColumns, depth, width,
-                         part, false);
-          (t == 0 ? vectors.scale : vectors.axpy)(term.scale / main.scale, part, tile, used * kPanelColumns);
+        const uint32_t* panel = panels + j * pairs * kPanelColumns;
+        auto term_at = [&](size_t t) {
+          const int64_t depth = pairs_of(terms[t].k);
+          Bf16Term term{
+              {}, panels + begins[t] + j * depth * kPanelColumns, depth, terms[t].scale / main.scale};
+          terms[t].a.take(tiles, row, used, height, 0, terms[t].k, kTermLeft, &term.a);
+          return term;
+        };
+        if (is_first && terms.size() == 1) {
+          tiles.multiply_after(term_at(0), strips_of_a[place], used, panel, pairs, width, tile);
+        } else {
+          for (size_t t = 0; is_first && t < terms.size(); ++t) {
+            const Bf16Term term = term_at(t);
+            tiles.multiply(term.a, used, term.panel, term.pairs, width, part, false);
+            (t == 0 ? vectors.scale : vectors.axpy)(term.scale, part, tile, used * kPanelColumns);
+          }
+          tiles.multiply(strips_of_a[place], used, panel, pairs, width, tile, !is_first || !terms.empty());
         }
-        tiles.multiply(strips_of_a[place], used, panels + j * pairs * kPanelColumns, pairs, width, tile,
-                       !is_first || !terms.empty());
         if (is_last) store(tiles, tile, row, used, col0 + column, width, main.scale, target);
       }
     }

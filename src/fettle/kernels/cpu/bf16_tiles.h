@@ -15,6 +15,14 @@ struct Bf16Rows {
   int64_t row = 0, pair = 2;
 };
 
+/// What a sum begins with: scale * a * panel.
+struct Bf16Term {
+  Bf16Rows a;
+  const uint32_t* panel = nullptr;
+  int64_t pairs = 0;
+  float scale = 1.0f;
+};
+
 /// What becomes of a finished tile: out = alpha * tile + beta * out + bias.
 struct TileOutput {
   void* out;   ///< bf16 or f32
@@ -33,6 +41,9 @@ struct Bf16Tiles {
   /// sum runs over k in order, so it does not depend on rows or columns.
   void (*multiply)(const Bf16Rows& a, int64_t rows, const uint32_t* panel, int64_t pairs, int64_t columns,
                    float* tile, bool add);
+  /// tile = the term + a * panel.
+  void (*multiply_after)(const Bf16Term& term, const Bf16Rows& a, int64_t rows, const uint32_t* panel,
+                         int64_t pairs, int64_t columns, float* tile);
   /// The panel of w[columns][k], rows at `ld` elements.
   void (*pack_rows)(const uint16_t* w, int64_t ld, int64_t columns, int64_t k, uint32_t* panel);
   /// The panel of w[k][columns].

@@ -79,6 +79,16 @@ void multiply(const Bf16Rows& a, int64_t rows, const uint32_t* panel, int64_t pa
   loop(a, panel, pairs, tile, add);
 }
 
+// Tile registers cannot be scaled, so the term passes through memory.
+void multiply_after(const Bf16Term& term, const Bf16Rows& a, int64_t rows, const uint32_t* panel,
+                    int64_t pairs, int64_t columns, float* tile) {
+  multiply(term.a, rows, term.panel, term.pairs, columns, tile, false);
+  const __m512 scale = _mm512_set1_ps(term.scale);
+  for (int64_t i = 0; i < rows * kPanelColumns; i += kLanes)
+    _mm512_storeu_ps(tile + i, _mm512_mul_ps(_mm512_loadu_ps(tile + i), scale));
+  multiply(a, rows, panel, pairs, columns, tile, true);
+}
+
 // Rows of the transpose, [strip][k rounded up to unit].
 void pack_strip(const uint16_t* a, int64_t ld, int64_t rows, int64_t k, int64_t width, uint16_t* out) {
   for (int64_t i = 0; i < kStrip; i += kLanes) {
@@ -118,6 +128,7 @@ void store(const float* tile, int64_t rows, int64_t columns, const TileOutput& o
 
 }  // namespace
 
-const Bf16Tiles kAmxTiles = {kStrip, kUnit, multiply, pack_rows, pack_columns, pack_transposed, store};
+const Bf16Tiles kAmxTiles = {kStrip,    kUnit,        multiply,        multiply_after,
+                             pack_rows, pack_columns, pack_transposed, store};
 
 }  // namespace fettle::cpu

@@ -17,14 +17,13 @@ namespace {
 constexpr int64_t kStrip = 12, kLanes = 16;
 constexpr int64_t kPackedPair = 2 * kLanes;  ///< elements from pair to pair of a packed left operand
 
+template <int kRows, int kVectors>
+using Sums = __m512[kRows][kVectors];
+
+// sums += a * panel
 template <int kRows, int kVectors, bool kPacked>
-void multiply_tile(const Bf16Rows& a, const uint32_t* panel, int64_t pairs, float* tile, bool add) {
-  __m512 sums[kRows][kVectors];
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 2
-    for (int j = 0; j < kVectors; ++j)
-      sums[i][j] = add ? _mm512_loadu_ps(tile + i * kPanelColumns + j * kLanes) : _mm512_setzero_ps();
+inline __attribute__((always_inline)) void add_products(const Bf16Rows& a, const uint32_t* panel,
+                                                        int64_t pairs, Sums<kRows, kVectors>& sums) {
   const uint16_t* left = a.data;
   const int64_t row = kPacked ? 2 : a.row, step = kPacked ? kPackedPair : 2;
   for (int64_t p = 0; p < pairs; ++p, left += step, panel += kPanelColumns) {
@@ -41,13 +40,34 @@ void multiply_tile(const Bf16Rows& a, const uint32_t* panel, int64_t pairs, floa
       for (int j = 0; j < kVectors; ++j) sums[i][j] = _mm512_dpbf16_ps(sums[i][j], both, right[j]);
     }
   }
+}
+
+// term: null, or what the sums begin with; its left operand lies in rows.
+template <int kRows, int kVectors, bool kPacked>
+void multiply_tile(const Bf16Term* term, const Bf16Rows& a, const uint32_t* panel, int64_t pairs, float* tile,
+                   bool add) {
+  Sums<kRows, kVectors> sums;
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < kVectors; ++j)
+      sums[i][j] = add ? _mm512_loadu_ps(tile + i * kPanelColumns + j * kLanes) : _mm512_setzero_ps();
+  if (term) {
+    add_products<kRows, kVectors, false>(term->a, term->panel, term->pairs, sums);
+    const __m512 scale = _mm512_set1_ps(term->scale);
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = _mm512_mul_ps(sums[i][j], scale);
+  }
+  add_products<kRows, kVectors, kPacked>(a, panel, pairs, sums);
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < kVectors; ++j) _mm512_storeu_ps(tile + i * kPanelColumns + j * kLanes, sums[i][j]);
 }
 
-using TileLoop = void (*)(const Bf16Rows&, const uint32_t*, int64_t, float*, bool);
+using TileLoop = void (*)(const Bf16Term*, const Bf16Rows&, const uint32_t*, int64_t, float*, bool);
 
 template <int kVectors, bool kPacked, size_t... kRows>
 constexpr std::array<TileLoop, kStrip> loops_of(std::index_sequence<kRows...>) {
@@ -57,11 +77,20 @@ template <int kVectors, bool kPacked>
 constexpr std::array<TileLoop, kStrip> kLoops =
     loops_of<kVectors, kPacked>(std::make_index_sequence<kStrip>());
 
-void multiply(const Bf16Rows& a, int64_t rows, const uint32_t* panel, int64_t pairs, int64_t columns,
-              float* tile, bool add) {
+TileLoop loop_of(const Bf16Rows& a, int64_t rows, int64_t columns) {
   const auto& loops = a.pair == kPackedPair ? (columns > kLanes ? kLoops<2, true> : kLoops<1, true>)
                                             : (columns > kLanes ? kLoops<2, false> : kLoops<1, false>);
-  loops[static_cast<size_t>(rows - 1)](a, panel, pairs, tile, add);
+  return loops[static_cast<size_t>(rows - 1)];
+}
+
+void multiply(const Bf16Rows& a, int64_t rows, const uint32_t* panel, int64_t pairs, int64_t columns,
+              float* tile, bool add) {
+  loop_of(a, rows, columns)(nullptr, a, panel, pairs, tile, add);
+}
+
+void multiply_after(const Bf16Term& term, const Bf16Rows& a, int64_t rows, const uint32_t* panel,
+                    int64_t pairs, int64_t columns, float* tile) {
+  loop_of(a, rows, columns)(&term, a, panel, pairs, tile, false);
 }
 
 #include "fettle/kernels/cpu/bf16_words.inc"
@@ -165,6 +194,7 @@ void store(const float* tile, int64_t rows, int64_t columns, const TileOutput& o
 
 }  // namespace
 
-const Bf16Tiles kAvx512Bf16Tiles = {kStrip, 2, multiply, pack_rows, pack_columns, pack_transposed, store};
+const Bf16Tiles kAvx512Bf16Tiles = {kStrip,          2,    multiply, multiply_after, pack_rows, pack_columns,
+                                    pack_transposed, store};
 
 }  // namespace fettle::cpu
