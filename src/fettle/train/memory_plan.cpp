@@ -17,8 +17,8 @@ namespace {
 // oneDNN's code for the shapes of a run in f32, and what each thread adds beside tensors: measured as what a
 // run with hardly any tensors adds to the process.
 constexpr uint64_t kKernelCode = uint64_t{2} << 20, kThread = uint64_t{1} << 19;
-// And its code for passes of many lengths, after forty of them.
-constexpr uint64_t kManyLengths = uint64_t{20} << 20;
+// And its code for passes of many lengths, after some hundred of them.
+constexpr uint64_t kManyLengths = uint64_t{36} << 20;
 
 uint64_t kernel_code(const PlannedRun& run) {
   if (run.arguments.compute == DType::kBF16 && cpu_backend().has_native_bf16()) return 0;
