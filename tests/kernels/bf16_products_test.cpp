@@ -127,7 +127,8 @@ TEST_F(Bf16Products, TilesOfAmxGiveTheSame) {
                          {17, 33, 31},
                          {33, 48, 100},
                          {70, 65, 64},
-                         {40, 100, 6200}})
+                         {40, 100, 6200},
+                         {64, 40, 6209}})
     for (bool ta : {false, true})
       for (bool tb : {false, true}) {
         const Tensor a = random(ta ? Shape{k, m} : Shape{m, k}), b = random(tb ? Shape{n, k} : Shape{k, n});

@@ -185,13 +185,6 @@ void quantize_scales(const std::vector<float>& values, uint8_t* codes, float* ab
   }
 }
 
-float scale_of(const QuantizedMatrix& m, int64_t block) {
-  if (!m.nested) return m.absmax.data<float>()[block];
-  return dynamic_map()[m.absmax.data<uint8_t>()[block]] *
-             m.nested_absmax.data<float>()[block / kNestedBlock] +
-         m.nested_offset;
-}
-
 uint16_t bf16_bits(float value) {
   return std::bit_cast<uint16_t>(bf16(value));
 }
@@ -203,10 +196,12 @@ void round_to(DType dtype, float* values, int64_t count) {
     for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(f16(values[i]));
 }
 
-// Pairs of elements of whole bytes: the first of two in the high half.
-using PairLoop = void (*)(const uint8_t* packed, int64_t bytes, const float* table, float* out);
+// Pairs of elements of whole bytes, f32 or the bits of bf16: the first of two in the high half.
+template <typename T>
+using PairLoop = void (*)(const uint8_t* packed, int64_t bytes, const T* table, T* out);
 
-void pairs_plain(const uint8_t* packed, int64_t bytes, const float* table, float* out) {
+template <typename T>
+void pairs_plain(const uint8_t* packed, int64_t bytes, const T* table, T* out) {
   for (int64_t i = 0; i < bytes; ++i) {
     out[2 * i] = table[packed[i] >> 4];
     out[2 * i + 1] = table[packed[i] & 15];
@@ -248,33 +243,9 @@ __attribute__((target("avx2"))) void pairs_avx2(const uint8_t* packed, int64_t b
   }
   pairs_plain(packed + i, bytes - i, table, out + 2 * i);
 }
-#endif
 
-PairLoop pair_loop() {
-#if defined(__x86_64__)
-  static const PairLoop loop = [] {
-    const CpuFeatures features = cpu_info().features;
-    return features.avx512 ? pairs_avx512 : features.avx2 ? pairs_avx2 : pairs_plain;
-  }();
-  return loop;
-#else
-  return pairs_plain;
-#endif
-}
-
-// The same for 16-bit tables.
-using HalfPairLoop = void (*)(const uint8_t* packed, int64_t bytes, const uint16_t* table, uint16_t* out);
-
-void half_pairs_plain(const uint8_t* packed, int64_t bytes, const uint16_t* table, uint16_t* out) {
-  for (int64_t i = 0; i < bytes; ++i) {
-    out[2 * i] = table[packed[i] >> 4];
-    out[2 * i + 1] = table[packed[i] & 15];
-  }
-}
-
-#if defined(__x86_64__)
 // 32 elements at a time: a permutation of words looks all of them up.
-__attribute__((target("avx512f,avx512bw,avx512vl"))) void half_pairs_avx512(const uint8_t* packed,
+__attribute__((target("avx512f,avx512bw,avx512vl"))) void pairs_avx512_bf16(const uint8_t* packed,
                                                                             int64_t bytes,
                                                                             const uint16_t* table,
                                                                             uint16_t* out) {
@@ -288,30 +259,44 @@ __attribute__((target("avx512f,avx512bw,avx512vl"))) void half_pairs_avx512(cons
         _mm256_set_m128i(_mm_unpackhi_epi8(first, second), _mm_unpacklo_epi8(first, second));
     _mm512_storeu_si512(out + 2 * i, _mm512_permutexvar_epi16(_mm512_cvtepu8_epi16(indices), values));
   }
-  half_pairs_plain(packed + i, bytes - i, table, out + 2 * i);
+  pairs_plain(packed + i, bytes - i, table, out + 2 * i);
 }
 #endif
 
-HalfPairLoop half_pair_loop() {
+template <typename T>
+PairLoop<T> pair_loop() {
 #if defined(__x86_64__)
-  static const HalfPairLoop loop = cpu_info().features.avx512 ? half_pairs_avx512 : half_pairs_plain;
+  static const PairLoop<T> loop = []() -> PairLoop<T> {
+    const CpuFeatures features = cpu_info().features;
+    if constexpr (std::is_same_v<T, uint16_t>)
+      return features.avx512 ? pairs_avx512_bf16 : pairs_plain<T>;
+    else
+      return features.avx512 ? pairs_avx512 : features.avx2 ? pairs_avx2 : pairs_plain<T>;
+  }();
   return loop;
 #else
-  return half_pairs_plain;
+  return pairs_plain<T>;
 #endif
 }
 
-// One run inside a block.
-void dequantize_run(const uint8_t* packed, int64_t begin, int64_t count, const float* code, float scale,
-                    float* out) {
-  float scaled[16];
-  for (int i = 0; i < 16; ++i) scaled[i] = code[i] * scale;
-  int64_t i = begin, end = begin + count;
-  if (i < end && i % 2 != 0) *out++ = scaled[packed[i++ / 2] & 15];
-  const int64_t bytes = (end - i) / 2;
-  pair_loop()(packed + i / 2, bytes, scaled, out);
-  i += 2 * bytes;
-  if (i < end) out[2 * bytes] = scaled[packed[i / 2] >> 4];
+// Elements of a 4-bit matrix; `entry`: what the product of code and scale becomes.
+template <typename T, typename Entry>
+void look_up(const QuantizedMatrix& m, int64_t begin, int64_t count, T* out, Entry entry) {
+  const float* code = quant_code(m.kind).data();
+  const uint8_t* packed = m.packed.data<uint8_t>();
+  for (int64_t i = begin, end = begin + count; i < end;) {
+    const int64_t block = i / m.blocksize, stop = std::min(end, (block + 1) * m.blocksize);
+    float scale;
+    block_scales(m, block, 1, &scale);
+    T table[16];
+    for (int k = 0; k < 16; ++k) table[k] = entry(code[k] * scale);
+    if (i % 2 != 0) *out++ = table[packed[i++ / 2] & 15];
+    const int64_t bytes = (stop - i) / 2;
+    pair_loop<T>()(packed + i / 2, bytes, table, out);
+    i += 2 * bytes;
+    out += 2 * bytes;
+    if (i < stop) *out++ = table[packed[i++ / 2] >> 4];
+  }
 }
 
 }  // namespace
@@ -472,12 +457,7 @@ void dequantize(const QuantizedMatrix& m, int64_t begin, int64_t count, float* o
       i = stop;
     }
   } else {
-    const float* code = quant_code(m.kind).data();
-    for (int64_t i = begin; i < end;) {
-      int64_t block = i / m.blocksize, stop = std::min(end, (block + 1) * m.blocksize);
-      dequantize_run(m.packed.data<uint8_t>(), i, stop - i, code, scale_of(m, block), out + (i - begin));
-      i = stop;
-    }
+    look_up(m, begin, count, out, [](float value) { return value; });
   }
   if (rounded) round_to(m.dtype, out, count);
 }
@@ -494,23 +474,10 @@ void dequantize_bf16(const QuantizedMatrix& m, int64_t begin, int64_t count, uin
     }
     return;
   }
-  const float* code = quant_code(m.kind).data();
-  const uint8_t* packed = m.packed.data<uint8_t>();
-  for (int64_t i = begin; i < end;) {
-    const int64_t block = i / m.blocksize, stop = std::min(end, (block + 1) * m.blocksize);
-    const float scale = scale_of(m, block);
-    float scaled[16];
-    for (int k = 0; k < 16; ++k) scaled[k] = code[k] * scale;
-    if (m.dtype == DType::kF16) round_to(DType::kF16, scaled, 16);
-    uint16_t table[16];
-    for (int k = 0; k < 16; ++k) table[k] = bf16_bits(scaled[k]);
-    if (i % 2 != 0) *out++ = table[packed[i++ / 2] & 15];
-    const int64_t bytes = (stop - i) / 2;
-    half_pair_loop()(packed + i / 2, bytes, table, out);
-    i += 2 * bytes;
-    out += 2 * bytes;
-    if (i < stop) *out++ = table[packed[i++ / 2] >> 4];
-  }
+  look_up(m, begin, count, out, [&](float value) {
+    if (m.dtype == DType::kF16) round_to(DType::kF16, &value, 1);
+    return bf16_bits(value);
+  });
 }
 
 Tensor dequantize(const QuantizedMatrix& m) {

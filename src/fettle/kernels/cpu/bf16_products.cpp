@@ -62,23 +62,30 @@ struct LeftOperand {
   // Strips that are taken at a time. The rows of a transposed operand are columns in memory: together they
   // use up the cache lines they lie in.
   int64_t group() const { return transposed ? kMostStrips : 1; }
+  // Elements of what take() copies at a time of `rows` rows whose k is taken `depth` at a time; 0 where it
+  // copies nothing.
+  int64_t copied_elements(const Bf16Tiles& tiles, int64_t rows, int64_t k, int64_t depth) const {
+    const bool never = in_place(tiles, tiles.strip, depth) &&
+                       in_place(tiles, tiles.strip, k % std::max<int64_t>(depth, 1)) &&
+                       (tiles.unit == 2 || rows % tiles.strip == 0);
+    return never ? 0 : group() * strip_elements(tiles, depth);
+  }
   // Rows [row0, row0 + rows) in strips of `height`, at most group() of them, and k of the summed dimension
-  // from k0 on. Copies lie in `slot`.
+  // from k0 on.
   void take(const Bf16Tiles& tiles, int64_t row0, int64_t rows, int64_t height, int64_t k0, int64_t k,
-            int slot, Bf16Rows* strips) const {
+            uint16_t* copies, Bf16Rows* strips) const {
     if (in_place(tiles, rows, k)) {
       *strips = {reinterpret_cast<const uint16_t*>(at(row0, k0)), ld, 2};
       return;
     }
-    const int64_t elements = copied_elements(tiles, k), width = rounded_up(k, tiles.unit);
-    uint16_t* out = scratch_bf16(slot, group() * elements);
+    const int64_t elements = strip_elements(tiles, k), width = rounded_up(k, tiles.unit);
     if (!transposed) {
       for (int64_t i = 0; i < rows; ++i) {
-        convert_run(at(row0 + i, k0), dtype, k, kLeftRow, out + i * width);
-        std::fill(out + i * width + k, out + (i + 1) * width, uint16_t{0});
+        convert_run(at(row0 + i, k0), dtype, k, kLeftRow, copies + i * width);
+        std::fill(copies + i * width + k, copies + (i + 1) * width, uint16_t{0});
       }
-      std::fill(out + rows * width, out + tiles.strip * width, uint16_t{0});
-      *strips = {out, width, 2};
+      std::fill(copies + rows * width, copies + tiles.strip * width, uint16_t{0});
+      *strips = {copies, width, 2};
       return;
     }
     const uint16_t* source = reinterpret_cast<const uint16_t*>(at(k0, row0));
@@ -89,12 +96,12 @@ struct LeftOperand {
       source = block;
       stride = rows;
     }
-    const Bf16Rows first = tiles.pack_transposed(source, stride, rows, height, k, out, elements);
+    const Bf16Rows first = tiles.pack_transposed(source, stride, rows, height, k, copies, elements);
     for (int64_t i = 0; i * height < rows; ++i)
       strips[i] = {first.data + i * elements, first.row, first.pair};
   }
   // Of a strip; one cache line more than it needs, so that strips do not share the sets of a cache.
-  static int64_t copied_elements(const Bf16Tiles& tiles, int64_t k) {
+  static int64_t strip_elements(const Bf16Tiles& tiles, int64_t k) {
     return std::max(tiles.strip, kPackedWidth) * rounded_up(k, tiles.unit) + 32;
   }
 };
@@ -240,14 +247,21 @@ void multiply_block(const Bf16Tiles& tiles, const Product& main, std::span<const
                 tile_size = tiles.strip * kPanelColumns;
   auto pairs_of = [&](int64_t k) { return rounded_up(k, tiles.unit) / 2; };
   int64_t words = pairs_of(std::min(tiling.depth, main.k)) * count * kPanelColumns;
-  std::vector<int64_t> begins;
+  int64_t term_copies = 0;
   for (const Product& term : terms) {
-    begins.push_back(words);
     words += pairs_of(term.k) * count * kPanelColumns;
+    term_copies += term.a.copied_elements(tiles, rows, term.k, term.k);
   }
   auto* panels = reinterpret_cast<uint32_t*>(scratch_f32(kPanels, words));
-  for (size_t t = 0; t < terms.size(); ++t)
-    terms[t].b.pack(tiles, 0, terms[t].k, col0, columns, panels + begins[t]);
+  uint16_t* const copies = scratch_bf16(kLeft, main.a.copied_elements(tiles, rows, main.k, tiling.depth));
+  uint16_t* const copies_of_terms = scratch_bf16(kTermLeft, term_copies);
+  std::vector<Bf16Term> begun;  // the terms' panels, and the strip that is at work
+  for (uint32_t* panel = panels + pairs_of(std::min(tiling.depth, main.k)) * count * kPanelColumns;
+       const Product& term : terms) {
+    term.b.pack(tiles, 0, term.k, col0, columns, panel);
+    begun.push_back({{}, panel, pairs_of(term.k), term.scale / main.scale});
+    panel += pairs_of(term.k) * count * kPanelColumns;
+  }
   const bool cut = tiling.depth < main.k;
   float* const sums =
       cut ? scratch_f32(kSums, rounded_up(rows, tiles.strip) * count * kPanelColumns) : nullptr;
@@ -264,17 +278,20 @@ void multiply_block(const Bf16Tiles& tiles, const Product& main, std::span<const
       const int64_t used = std::min(height, rows - begin), row = row0 + begin;
       const int64_t place = strip % main.a.group();
       if (place == 0)
-        main.a.take(tiles, row, std::min(main.a.group() * height, rows - begin), height, k0, k, kLeft,
+        main.a.take(tiles, row, std::min(main.a.group() * height, rows - begin), height, k0, k, copies,
                     strips_of_a);
+      uint16_t* copy = copies_of_terms;
+      for (size_t t = 0; is_first && t < terms.size(); ++t) {
+        terms[t].a.take(tiles, row, used, height, 0, terms[t].k, copy, &begun[t].a);
+        copy += terms[t].a.copied_elements(tiles, rows, terms[t].k, terms[t].k);
+      }
       for (int64_t j = 0; j < count; ++j) {
         const int64_t column = j * kPanelColumns, width = std::min(kPanelColumns, columns - column);
         float* tile = cut ? sums + (strip * count + j) * tile_size : whole;
         const uint32_t* panel = panels + j * pairs * kPanelColumns;
         auto term_at = [&](size_t t) {
-          const int64_t depth = pairs_of(terms[t].k);
-          Bf16Term term{
-              {}, panels + begins[t] + j * depth * kPanelColumns, depth, terms[t].scale / main.scale};
-          terms[t].a.take(tiles, row, used, height, 0, terms[t].k, kTermLeft, &term.a);
+          Bf16Term term = begun[t];
+          term.panel += j * term.pairs * kPanelColumns;
           return term;
         };
         if (is_first && terms.size() == 1) {
@@ -344,21 +361,23 @@ void rehearse_bf16_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t 
   const Bf16Tiles& tiles = bf16_tiles();
   const Products products(args, m, n, k);
   const Tiling tiling(tiles, products.m, products.n, k, products.main.a.transposed, thread_count());
-  const int64_t threads = tiling.tiles_m * tiling.tiles_n, depth = std::min(tiling.depth, k);
+  const int64_t threads = tiling.tiles_m * tiling.tiles_n,
+                depth = std::min(tiling.depth, std::max<int64_t>(k, 1));
   auto halves = [&](int slot, int64_t elements) {
     if (elements > 0) need(slot, (elements + 1) / 2, threads);
   };
   int64_t words = 0;
-  auto operand = [&](const Product& product, int64_t used, int slot) {
+  auto operand = [&](const Product& product, int64_t used) {
     words += rounded_up(used, tiles.unit) / 2 * tiling.tile_n;
     halves(kConverted, product.b.converted_elements(tiling.tile_n));
-    if (product.a.in_place(tiles, tiles.strip, used)) return;
-    halves(slot, product.a.group() * LeftOperand::copied_elements(tiles, used));
     if (product.a.transposed && product.a.dtype != DType::kBF16)
       halves(kLeftBlock, kMostStrips * tiles.strip * used);
+    return product.a.copied_elements(tiles, products.m % tiles.strip, product.k, used);
   };
-  operand(products.main, depth, kLeft);
-  for (const Product& term : products.terms) operand(term, term.k, kTermLeft);
+  halves(kLeft, operand(products.main, depth));
+  int64_t term_copies = 0;
+  for (const Product& term : products.terms) term_copies += operand(term, term.k);
+  halves(kTermLeft, term_copies);
   need(kPanels, words, threads);
   if (const int64_t sums = tiling.sums(tiles, k)) need(kSums, sums, threads);
 }

@@ -72,26 +72,29 @@ Tensor whole_operand(const Tensor& x) {
   return {};
 }
 
-// A sub-matrix [rows, columns] at (row0, col0) of x in contiguous scratch.
-const float* converted_panel(const Tensor& x, int64_t row0, int64_t rows, int64_t col0, int64_t columns,
-                             int slot) {
-  float* scratch = scratch_f32(slot, rows * columns);
-  for (int64_t r = 0; r < rows; ++r)
-    read_f32(at(x, (row0 + r) * x.cols() + col0), x.dtype(), scratch + r * columns, columns);
-  return scratch;
-}
+struct Panel {
+  const float* data;
+  int64_t ld;
+};
 
-// The same of a quantised matrix, rounded to the matrix' dtype.
-const float* dequantized_panel(const QuantizedMatrix& x, int64_t row0, int64_t rows, int64_t col0,
-                               int64_t columns, int slot) {
+// The sub-matrix [rows, columns] at (row0, col0) of an operand as it is stored: where it lies in `whole`,
+// else converted, or dequantised and rounded to the matrix' dtype, into scratch.
+Panel panel(const Tensor* x, const QuantizedMatrix* quantized, const Tensor& whole, int64_t row0,
+            int64_t rows, int64_t col0, int64_t columns, int slot) {
+  if (whole.defined()) return {whole.data<float>() + row0 * whole.cols() + col0, whole.cols()};
   float* scratch = scratch_f32(slot, rows * columns);
-  const bool bf16_values = x.dtype == DType::kBF16;
   for (int64_t r = 0; r < rows; ++r) {
     float* target = scratch + r * columns;
-    dequantize(x, (row0 + r) * x.cols + col0, columns, target, !bf16_values && x.dtype != DType::kF32);
+    if (!quantized) {
+      read_f32(at(*x, (row0 + r) * x->cols() + col0), x->dtype(), target, columns);
+      continue;
+    }
+    const bool bf16_values = quantized->dtype == DType::kBF16;
+    dequantize(*quantized, (row0 + r) * quantized->cols + col0, columns, target,
+               !bf16_values && quantized->dtype != DType::kF32);
     if (bf16_values) vector_kernels().round_bf16(target, columns);
   }
-  return scratch;
+  return {scratch, columns};
 }
 
 struct Tiling {
@@ -125,9 +128,8 @@ void rehearse_f32_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k
 
 void f32_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
   Tensor& out = *args.out;
-  const QuantizedMatrix* quantized = args.quantized_b;
   const Tiling t(args, m, n, k);
-  const Tensor a = whole_operand(*args.a), b = quantized ? Tensor() : whole_operand(*args.b);
+  const Tensor a = whole_operand(*args.a), b = args.quantized_b ? Tensor() : whole_operand(*args.b);
   // A weight whose tile must be converted or repacked is used for all row tiles of that column in a row.
   parallel_for(t.tiles_m * t.tiles_n, [&](int64_t tile) {
     const int64_t row0 = tile % t.tiles_m * t.tile_m, col0 = tile / t.tiles_m * t.tile_n;
@@ -135,48 +137,25 @@ void f32_matmul(const MatmulArgs& args, int64_t m, int64_t n, int64_t k) {
     float* const sums = t.direct ? nullptr : scratch_f32(17, rows * columns);
     for (int64_t k0 = 0; k0 < k; k0 += t.depth) {
       const int64_t depth = std::min(t.depth, k - k0);
-      Gemm g{.m = rows,
-             .n = columns,
-             .k = depth,
-             .a = nullptr,
-             .b = nullptr,
-             .c = t.direct ? static_cast<void*>(at(out, row0 * n + col0)) : sums,
-             .lda = 0,
-             .ldb = 0,
-             .ldc = t.direct ? n : columns,
-             .transpose_a = args.transpose_a,
-             .transpose_b = args.transpose_b,
-             .alpha = args.alpha,
-             .beta = k0 > 0     ? 1.0f
-                     : t.direct ? args.beta
-                                : 0.0f};
-      if (a.defined()) {
-        g.a = at(a, args.transpose_a ? k0 * a.cols() + row0 : row0 * k + k0);
-        g.lda = a.cols();
-      } else if (args.transpose_a) {
-        g.a = converted_panel(*args.a, k0, depth, row0, rows, 13);
-        g.lda = rows;
-      } else {
-        g.a = converted_panel(*args.a, row0, rows, k0, depth, 13);
-        g.lda = depth;
-      }
-      if (quantized && args.transpose_b) {
-        g.b = dequantized_panel(*quantized, col0, columns, k0, depth, 15);
-        g.ldb = depth;
-      } else if (quantized) {
-        g.b = dequantized_panel(*quantized, k0, depth, col0, columns, 15);
-        g.ldb = columns;
-      } else if (b.defined()) {
-        g.b = at(b, args.transpose_b ? col0 * k + k0 : k0 * b.cols() + col0);
-        g.ldb = b.cols();
-      } else if (args.transpose_b) {
-        g.b = converted_panel(*args.b, col0, columns, k0, depth, 15);
-        g.ldb = depth;
-      } else {
-        g.b = converted_panel(*args.b, k0, depth, col0, columns, 15);
-        g.ldb = columns;
-      }
-      gemm_by_pieces(g);
+      const Panel left = args.transpose_a ? panel(args.a, nullptr, a, k0, depth, row0, rows, 13)
+                                          : panel(args.a, nullptr, a, row0, rows, k0, depth, 13);
+      const Panel right = args.transpose_b ? panel(args.b, args.quantized_b, b, col0, columns, k0, depth, 15)
+                                           : panel(args.b, args.quantized_b, b, k0, depth, col0, columns, 15);
+      gemm_by_pieces({.m = rows,
+                      .n = columns,
+                      .k = depth,
+                      .a = left.data,
+                      .b = right.data,
+                      .c = t.direct ? static_cast<void*>(at(out, row0 * n + col0)) : sums,
+                      .lda = left.ld,
+                      .ldb = right.ld,
+                      .ldc = t.direct ? n : columns,
+                      .transpose_a = args.transpose_a,
+                      .transpose_b = args.transpose_b,
+                      .alpha = args.alpha,
+                      .beta = k0 > 0     ? 1.0f
+                              : t.direct ? args.beta
+                                         : 0.0f});
     }
     if (!t.direct) {
       float* buffer = scratch_f32(18, columns);
